@@ -1,0 +1,1 @@
+"""What medfm knows: typed records, vocabulary, look-ups. Works without torch."""

@@ -1,0 +1,133 @@
+"""BibTeX: reading `survey/references.bib` and giving entries for records, tables and searches."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from medfm.errors import Problem
+
+_ENTRY = re.compile(r"@(\w+)\s*\{\s*([^,\s{}]+)\s*,")
+_FIELD = re.compile(r"\s*([A-Za-z][\w-]*)\s*=\s*")
+_REQUIRED = ("title", "author", "year")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One BibTeX entry with its fields by lower-case name, outer braces removed."""
+
+    key: str
+    type: str
+    fields: dict[str, str]
+
+    @property
+    def doi(self) -> str | None:
+        """The DOI in lower case."""
+        return self.fields.get("doi", "").lower() or None
+
+    @property
+    def arxiv(self) -> str | None:
+        """The arXiv id without its version."""
+        return re.sub(r"v\d+$", "", self.fields.get("eprint", "")) or None
+
+    @property
+    def url(self) -> str | None:
+        """Where the paper can be read: its DOI, else arXiv, else the field `url`."""
+        if self.doi:
+            return f"https://doi.org/{self.doi}"
+        if self.arxiv:
+            return f"https://arxiv.org/abs/{self.arxiv}"
+        return self.fields.get("url")
+
+    @property
+    def label(self) -> str:
+        """First author's family name and year, such as "Chen et al. 2024"."""
+        authors = re.split(r"\s+and\s+", self.fields.get("author", ""))
+        first = authors[0].split(",")[0] if "," in authors[0] else authors[0].split(" ")[-1]
+        return f"{plain(first)}{' et al.' if len(authors) > 1 else ''} {self.fields.get('year', '')}".strip()
+
+    def bibtex(self) -> str:
+        """Return the entry as BibTeX, fields in the order in which they were read."""
+        lines = "".join(f"  {name} = {{{value}}},\n" for name, value in self.fields.items())
+        return f"@{self.type}{{{self.key},\n{lines}}}\n"
+
+
+def plain(latex: str) -> str:
+    """Return text without LaTeX braces.
+
+    >>> plain("{UNI}: a {Model}")
+    'UNI: a Model'
+    """
+    return latex.replace("{", "").replace("}", "").replace("\\&", "&")
+
+
+def read(path: Path, file: str) -> tuple[dict[str, Entry], list[Problem]]:
+    """Read a BibTeX file; return its entries by key and everything that is wrong with it.
+
+    Args:
+        path: the file; a missing one has no entries.
+        file: how problems name it.
+    """
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    entries: dict[str, Entry] = {}
+    problems: list[Problem] = []
+    ids: dict[str, str] = {}
+    for match in _ENTRY.finditer(text):
+        kind, key = match.group(1).lower(), match.group(2)
+        try:
+            fields = _fields(text, match.end())
+        except ValueError as error:
+            problems.append(Problem(file, key, str(error)))
+            continue
+        entry = Entry(key, kind, fields)
+        if key in entries:
+            problems.append(Problem(file, key, "the key stands twice"))
+        for name in _REQUIRED:
+            if not fields.get(name):
+                problems.append(Problem(file, key, f"{name} is missing"))
+        identifiers = [i for i in (entry.doi, entry.arxiv and f"arXiv:{entry.arxiv}") if i]
+        if not identifiers and not fields.get("url"):
+            problems.append(Problem(file, key, "give doi, eprint (arXiv) or url"))
+        for identifier in identifiers:
+            if ids.setdefault(identifier, key) != key:
+                problems.append(Problem(file, key, f"{identifier} is {ids[identifier]} already: one paper, one entry"))
+        entries[key] = entry
+    return entries, problems
+
+
+def _fields(text: str, at: int) -> dict[str, str]:
+    """Read `name = {value}` pairs from `at` up to the closing brace of the entry."""
+    fields: dict[str, str] = {}
+    while True:
+        while at < len(text) and text[at] in " \t\r\n,":
+            at += 1
+        if at >= len(text):
+            raise ValueError("the entry has no closing brace")
+        if text[at] == "}":
+            return fields
+        match = _FIELD.match(text, at)
+        if not match:
+            raise ValueError(f"expected a field, found {text[at : at + 20].splitlines()[0]!r}")
+        value, at = _value(text, match.end())
+        fields[match.group(1).lower()] = " ".join(value.split())
+
+
+def _value(text: str, at: int) -> tuple[str, int]:
+    """Read one value, in braces, quotes or bare; return it and the place behind it."""
+    if text[at] == "{":
+        depth = 0
+        for end in range(at, len(text)):
+            depth += {"{": 1, "}": -1}.get(text[end], 0)
+            if depth == 0:
+                return text[at + 1 : end], end + 1
+        raise ValueError("a brace is not closed")
+    if text[at] == '"':
+        end = text.find('"', at + 1)
+        if end < 0:
+            raise ValueError("a quote is not closed")
+        return text[at + 1 : end], end + 1
+    bare = re.compile(r"[\w.-]+").match(text, at)
+    if not bare:
+        raise ValueError("a field has no value")
+    return bare.group(), bare.end()

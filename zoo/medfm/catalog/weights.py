@@ -1,0 +1,142 @@
+"""Descriptions of weights: which family builds the network, and where the bytes lie. Nothing here imports torch.
+
+A new way of building a network is one class here (a member of `Weights`), one module of the same name in
+`medfm.runtime.families`, and nothing else; a test holds the two sets of names equal.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, get_args
+
+from pydantic import Field
+
+from medfm.catalog.contracts import Part
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Revision = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+
+
+# ---------------------------------------------------------------- where the bytes lie
+
+
+class WeightFile(Part):
+    """One file of a hub repository or of a package."""
+
+    path: str
+    """Path inside the repository or the wheel."""
+    sha256: Sha256 | None = None
+    """None where it is not known yet: such a file is used only when the caller accepts it."""
+    bytes: int | None = None
+
+
+class HubOrigin(Part):
+    """Files in a repository of a model hub, pinned to one commit."""
+
+    kind: Literal["hub"] = "hub"
+    repository: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
+    revision: Revision | None = None
+    """40 hex digits; None where the commit could not be read yet."""
+    files: dict[str, WeightFile] = {}
+    """Role -> file; the families say which roles they need."""
+
+
+class PackageOrigin(Part):
+    """Files that ship inside the wheel of a registry package, which is opened as a zip and never imported."""
+
+    kind: Literal["package"] = "package"
+    distribution: str
+    version: str
+    files: dict[str, WeightFile]
+    """Role -> file; the families say which roles they need."""
+
+
+class UrlOrigin(Part):
+    """Files behind plain addresses."""
+
+    kind: Literal["url"] = "url"
+    files: dict[str, WeightFile]
+    """Role -> file, `path` being the https address."""
+
+
+class LocalOrigin(Part):
+    """Files on this machine, named by the user (`load(..., weights=...)`)."""
+
+    kind: Literal["file"] = "file"
+    files: dict[str, WeightFile]
+
+
+Origin = Annotated[HubOrigin | PackageOrigin | UrlOrigin | LocalOrigin, Field(discriminator="kind")]
+
+
+# ---------------------------------------------------------------- how the network is built
+
+
+class LinkNet3d(Part):
+    """Two LinkNet-type 3D networks, the first finding the box that the second segments (deepbet)."""
+
+    family: Literal["linknet3d"] = "linknet3d"
+    origin: Origin
+    networks: dict[str, str]
+    """Network name -> role of its file."""
+    strides: tuple[int, ...] = (2, 2, 2, 2)
+
+
+class OnnxDetector(Part):
+    """A network that is stored as an ONNX graph and gives events on a time axis."""
+
+    family: Literal["onnx_detector"] = "onnx_detector"
+    origin: Origin
+    inputs: tuple[str, ...]
+    """The graph's inputs, in the contract's names."""
+    outputs: dict[str, str]
+    """What each of the graph's outputs holds: `events` (cells x 3) or `mask` (samples x 1)."""
+
+
+class ReceptorTransformer(Part):
+    """A small transformer encoder over the CDR loops of T-cell receptors (SCEPTR)."""
+
+    family: Literal["receptor_transformer"] = "receptor_transformer"
+    origin: Origin
+    layers: int
+    width: int
+    heads: int
+    feedforward: int
+
+
+class BertSequence(Part):
+    """A BERT over residues with a masked-residue head and linear heads on the pooled token (AntiBERTy)."""
+
+    family: Literal["bert_sequence"] = "bert_sequence"
+    origin: Origin
+    layers: int
+    width: int
+    heads: int
+    feedforward: int
+    positions: int
+    vocabulary: int
+    scored: dict[str, int] = {}
+    """Linear heads: name -> number of labels."""
+
+
+class Unsupported(Part):
+    """Open weights that medfm does not build yet; the record says where they lie."""
+
+    family: Literal["none"] = "none"
+    origin: Origin
+    library: str | None = None
+    """The library that the authors load them with."""
+
+
+Weights = Annotated[
+    LinkNet3d | OnnxDetector | ReceptorTransformer | BertSequence | Unsupported, Field(discriminator="family")
+]
+
+
+def families() -> list[str]:
+    """Return the names of all families that can be built, sorted.
+
+    >>> "linknet3d" in families()
+    True
+    """
+    classes = get_args(get_args(Weights)[0])
+    return sorted(name for name in (cls.model_fields["family"].default for cls in classes) if name != "none")

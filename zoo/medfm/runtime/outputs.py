@@ -1,0 +1,331 @@
+"""What a run gives: typed results that carry units, geometry and provenance, and save themselves in the field's formats.
+
+`save` writes to a temporary name first and then renames, refuses to replace a file unless told to, and puts the provenance
+beside the result as `<file>.provenance.json`.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medfm.errors import MissingExtraError, OutputExistsError, SourceError, UsageError
+from medfm.runtime.inputs import PathLike, Volume
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a result comes from: enough to make it again.
+
+    Attributes:
+        model: id of the record.
+        source: distribution and version, or repository and revision.
+        sha256: of each weight file, by role.
+        contract: hash of the input and output contract.
+        versions: of medfm, Python and the libraries that computed.
+        device: such as "cpu".
+        dtype: such as "float32".
+        seconds: of computing, without loading the model.
+        inputs: names of the inputs, as far as they have any.
+        notes: what was done beyond the contract.
+        time: UTC, ISO 8601.
+    """
+
+    model: str
+    source: str
+    sha256: Mapping[str, str | None]
+    contract: str
+    versions: Mapping[str, str]
+    device: str
+    dtype: str
+    seconds: float
+    inputs: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    time: str = ""
+    disclaimer: str = "For research use only; not a medical device."
+
+    def to_json(self) -> str:
+        """Return the provenance as JSON."""
+        return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What every result has."""
+
+    provenance: Provenance
+
+    def save(self, path: PathLike, *, overwrite: bool = False) -> Path:
+        """Write the result and its provenance; the suffix chooses the format.
+
+        Raises:
+            OutputExistsError: the file exists and `overwrite` is not set.
+            UsageError: the suffix is none of the formats of this kind of result.
+            SourceError: the file cannot be written (no such folder, no rights, a full disk); nothing half-written stays.
+        """
+        target = Path(path)
+        writers = self._writers()
+        suffix = next((s for s in writers if target.name.lower().endswith(s)), None)
+        if suffix is None:
+            raise UsageError(f"{target.name}: {type(self).__name__} is saved as {', '.join(writers)}")
+        with writing(target, overwrite=overwrite) as temporary:
+            writers[suffix](temporary)
+        beside = target.with_name(target.name + ".provenance.json")
+        with writing(beside, overwrite=True) as temporary:
+            temporary.write_text(self.provenance.to_json(), encoding="utf-8")
+        return target
+
+    def _writers(self) -> Mapping[str, Callable[[Path], object]]:
+        raise NotImplementedError  # every kind of result below says what it can be saved as
+
+
+@dataclass(frozen=True)
+class Embedding(Result):
+    """Vectors, one an input.
+
+    Attributes:
+        vectors: (n, dimension) float32.
+        names: of the inputs.
+        distance: "euclidean" or "cosine", the one that the authors use.
+        tokens: hidden states of each input (length, dimension) float32, when they were asked for.
+    """
+
+    vectors: NDArray[np.float32]
+    names: tuple[str, ...]
+    distance: str = "cosine"
+    tokens: tuple[NDArray[np.float32], ...] = ()
+
+    def distances(self) -> NDArray[np.float64]:
+        """Return the (n, n) distances between all inputs."""
+        x = self.vectors.astype(np.float64)
+        if self.distance == "cosine":
+            x = x / np.linalg.norm(x, axis=1, keepdims=True)
+            found = 1 - x @ x.T
+        else:
+            square = (x**2).sum(1)
+            found = np.sqrt(np.clip(square[:, None] + square[None] - 2 * x @ x.T, 0, None))
+        np.fill_diagonal(found, 0.0)  # rounding would leave 1e-8 there
+        return np.asarray(found)
+
+    def _writers(self) -> Mapping[str, Callable[[Path], object]]:
+        return {".csv": self._csv, ".npy": self._npy, ".safetensors": self._safetensors, ".parquet": self._parquet}
+
+    def _csv(self, path: Path) -> None:
+        columns = [f"d{i}" for i in range(self.vectors.shape[1])]
+        _table(path, ["name", *columns], ([n, *map(repr, map(float, v))] for n, v in zip(self.names, self.vectors, strict=True)))
+
+    def _npy(self, path: Path) -> None:
+        with path.open("wb") as file:
+            np.save(file, self.vectors, allow_pickle=False)
+
+    def _safetensors(self, path: Path) -> None:
+        from safetensors.numpy import save_file
+
+        save_file({"vectors": self.vectors}, path, metadata={"names": json.dumps(self.names)})
+
+    def _parquet(self, path: Path) -> None:
+        try:
+            import pandas
+            import pyarrow  # noqa: F401  # pandas needs it for Parquet
+        except ImportError:
+            raise MissingExtraError("pandas with pyarrow", "tables", why="writing Parquet") from None
+        frame = pandas.DataFrame(self.vectors, columns=[f"d{i}" for i in range(self.vectors.shape[1])])
+        frame.insert(0, "name", list(self.names))
+        frame.to_parquet(path, index=False)
+
+
+@dataclass(frozen=True)
+class Scores(Result):
+    """Probabilities for named labels.
+
+    Attributes:
+        groups: group -> labels.
+        values: group -> (n, labels) float32, probabilities.
+        names: of the inputs.
+    """
+
+    groups: Mapping[str, tuple[str, ...]]
+    values: Mapping[str, NDArray[np.float32]]
+    names: tuple[str, ...]
+
+    def best(self) -> list[dict[str, str]]:
+        """Return the likeliest label of each group, for each input."""
+        return [
+            {group: labels[int(self.values[group][i].argmax())] for group, labels in self.groups.items()}
+            for i in range(len(self.names))
+        ]
+
+    def _writers(self) -> Mapping[str, Callable[[Path], object]]:
+        return {".csv": self._csv, ".json": self._json}
+
+    def _rows(self) -> Iterator[tuple[str, str, str, float]]:
+        for i, name in enumerate(self.names):
+            for group, labels in self.groups.items():
+                for label, value in zip(labels, self.values[group][i], strict=True):
+                    yield name, group, label, float(value)
+
+    def _csv(self, path: Path) -> None:
+        _table(path, ["name", "group", "label", "probability"], self._rows())
+
+    def _json(self, path: Path) -> None:
+        keys = ("name", "group", "label", "probability")
+        rows = [dict(zip(keys, row, strict=True)) for row in self._rows()]
+        path.write_text(json.dumps(rows, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Segmentation(Result):
+    """A mask on the input's own grid.
+
+    Attributes:
+        mask: (x, y, z) uint8, in the axis order of the input file.
+        labels: value in the mask -> what it marks.
+        volume: the input, with its affine and header.
+    """
+
+    mask: NDArray[np.uint8]
+    labels: Mapping[int, str]
+    volume: Volume
+
+    def volumes_ml(self) -> dict[str, float]:
+        """Return the volume of each label in mL."""
+        return {name: float((self.mask == value).sum() * self.volume.voxel_ml) for value, name in self.labels.items()}
+
+    def overlay(self, path: PathLike, *, overwrite: bool = False, title: str = "") -> Path:
+        """Draw three slices of the input with the mask's contour as PNG (needs matplotlib)."""
+        from medfm.runtime.pictures import overlay
+
+        with writing(Path(path), overwrite=overwrite) as temporary:
+            overlay(self, temporary, title)
+        return Path(path)
+
+    def _writers(self) -> Mapping[str, Callable[[Path], object]]:
+        return {".nii.gz": self._nifti, ".nii": self._nifti, ".png": lambda path: self.overlay(path, overwrite=True)}
+
+    def _nifti(self, path: Path) -> None:
+        import nibabel
+
+        header = self.volume.header.copy() if isinstance(self.volume.header, nibabel.Nifti1Header) else None  # type: ignore[attr-defined]
+        if header is not None:
+            header.set_data_dtype(np.uint8)
+            header["scl_slope"], header["scl_inter"], header["cal_min"], header["cal_max"] = 1, 0, 0, 0
+        image = nibabel.Nifti1Image(self.mask, self.volume.affine, header)  # type: ignore[attr-defined]
+        nibabel.save(image, path)  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happens in time.
+
+    Attributes:
+        start, end: seconds from the start of the recording.
+        confidence: in [0, 1].
+    """
+
+    label: str
+    start: float
+    end: float
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Events(Result):
+    """Events of one recording, in the order of time.
+
+    Attributes:
+        events: what was found.
+        signal: (channels, samples) of the input.
+        sampling_rate: Hz.
+    """
+
+    events: tuple[Event, ...]
+    signal: NDArray[np.float64]
+    sampling_rate: float
+
+    def plot(self, path: PathLike, *, overwrite: bool = False, title: str = "") -> Path:
+        """Draw the recording with the events marked as PNG (needs matplotlib)."""
+        from medfm.runtime.pictures import recording
+
+        with writing(Path(path), overwrite=overwrite) as temporary:
+            recording(self, temporary, title)
+        return Path(path)
+
+    def _writers(self) -> Mapping[str, Callable[[Path], object]]:
+        return {".csv": self._csv, ".json": self._json, ".png": lambda path: self.plot(path, overwrite=True)}
+
+    def _csv(self, path: Path) -> None:
+        rows = ((e.label, f"{e.start:.4f}", f"{e.end:.4f}", f"{e.confidence:.6f}") for e in self.events)
+        _table(path, ["label", "start_s", "end_s", "confidence"], rows)
+
+    def _json(self, path: Path) -> None:
+        rows = [dataclasses.asdict(event) for event in self.events]
+        path.write_text(json.dumps(rows, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Text(Result):
+    """Text or sequences that a model wrote, one an input."""
+
+    texts: tuple[str, ...]
+    names: tuple[str, ...]
+
+    def _writers(self) -> Mapping[str, Callable[[Path], object]]:
+        return {".csv": self._csv, ".fasta": self._fasta, ".txt": self._lines}
+
+    def _csv(self, path: Path) -> None:
+        _table(path, ["name", "text"], zip(self.names, self.texts, strict=True))
+
+    def _fasta(self, path: Path) -> None:
+        lines = (f">{name}\n{text}\n" for name, text in zip(self.names, self.texts, strict=True))
+        path.write_text("".join(lines), encoding="utf-8")
+
+    def _lines(self, path: Path) -> None:
+        path.write_text("".join(f"{text}\n" for text in self.texts), encoding="utf-8")
+
+
+@contextmanager
+def writing(target: Path, *, overwrite: bool) -> Iterator[Path]:
+    """Give a temporary path beside `target` with the same suffix, and rename it to `target` when all went well."""
+    if target.exists() and not overwrite:
+        raise OutputExistsError(str(target))
+    suffix = "".join(target.suffixes[-2:]) if target.name.endswith(".nii.gz") else target.suffix
+    temporary: Path | None = None
+    try:
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=".medfm-", suffix=suffix)
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(target)
+    except OSError as error:
+        raise SourceError(f"{target}: {(error.strerror or str(error)).lower()}; nothing was written") from None
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)  # the only way to read it is to set it
+    os.umask(mask)
+    return mask
+
+
+def _table(path: Path, columns: Sequence[str], rows: Any) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(rows)
+
+
+__all__ = ["Embedding", "Event", "Events", "Provenance", "Result", "Scores", "Segmentation", "Text", "writing"]
