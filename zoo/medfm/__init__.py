@@ -11,7 +11,7 @@ medical device.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+TYPE_CHECKING = False  # importing typing would cost look-ups 3 ms; type checkers know the name
 
 __version__ = "0.1.0"
 

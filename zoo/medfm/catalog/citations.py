@@ -83,15 +83,15 @@ def read(path: Path, file: str) -> tuple[dict[str, Entry], list[Problem]]:
         entry = Entry(key, kind, fields)
         if key in entries:
             problems.append(Problem(file, key, "the key stands twice"))
-        for name in _REQUIRED:
-            if not fields.get(name):
-                problems.append(Problem(file, key, f"{name} is missing"))
+        problems += [Problem(file, key, f"{name} is missing") for name in _REQUIRED if not fields.get(name)]
         identifiers = [i for i in (entry.doi, entry.arxiv and f"arXiv:{entry.arxiv}") if i]
         if not identifiers and not fields.get("url"):
             problems.append(Problem(file, key, "give doi, eprint (arXiv) or url"))
-        for identifier in identifiers:
-            if ids.setdefault(identifier, key) != key:
-                problems.append(Problem(file, key, f"{identifier} is {ids[identifier]} already: one paper, one entry"))
+        problems += [
+            Problem(file, key, f"{identifier} is {ids[identifier]} already: one paper, one entry")
+            for identifier in identifiers
+            if ids.setdefault(identifier, key) != key
+        ]
         entries[key] = entry
     return entries, problems
 

@@ -1,13 +1,13 @@
 """How much of a record was looked up: the state of each field, and the share of the fields that matter.
 
-Works on the record's JSON values (`model_dump(mode="json")`, or what the index gives) without importing pydantic, so the
+Works on the record's JSON values (`model_dump(mode="json")`, or what the index gives) and imports no pydantic, so the
 command line can use it for look-ups.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -53,7 +53,17 @@ CORE: dict[str, tuple[str, ...]] = {
     ),
     "metric": ("tasks", "definition", "range", "direction", "aggregation", "pitfalls", "implementation", "papers"),
     "challenge": ("question", "findings", "approaches", "open_questions"),
-    "competition": ("year", "organizers", "datasets", "tasks", "metrics", "ranking", "participants", "winners", "links"),
+    "competition": (
+        "year",
+        "organizers",
+        "datasets",
+        "tasks",
+        "metrics",
+        "ranking",
+        "participants",
+        "winners",
+        "links",
+    ),
     "results": ("source", "tables"),
     "sample": ("origin", "license", "modalities", "anatomy", "shows"),
 }
@@ -143,3 +153,25 @@ def _value(record: object, path: str) -> object:
         else:
             return None
     return record
+
+
+def report(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """Return completeness by kind and field as text: filled, undisclosed, not applicable and not looked up, in percent.
+
+    Args:
+        records: kind -> records as JSON values.
+    """
+    lines = []
+    for kind, found in records.items():
+        if not found:
+            continue
+        states = [completeness(record, kind).states for record in found]
+        looked_up = sum(c != "not looked up" for s in states for c in s.values())
+        total = sum(len(s) for s in states)
+        lines.append(f"\n{kind}: {len(found)} records, {100 * looked_up / total:.1f} % of the core fields looked up")
+        lines.append(f"  {'field':<20}{'filled':>10}{'undisclosed':>13}{'not appl.':>11}{'not looked up':>15}")
+        for field in CORE[kind]:
+            counts = [sum(s[field] == state for s in states) for state in MEANING]
+            shares = [f"{100 * count / len(found):.0f} %" for count in counts]
+            lines.append(f"  {field:<20}{shares[0]:>10}{shares[1]:>13}{shares[2]:>11}{shares[3]:>15}")
+    return "\n".join(lines)

@@ -13,7 +13,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Interpolation = Literal["nearest", "nearest-exact", "linear", "cubic", "area"]
-Axes = Annotated[str, Field(pattern=r"^[RL][AP][SI]$|^[RL][SI][AP]$|^[AP][RL][SI]$|^[AP][SI][RL]$|^[SI][RL][AP]$|^[SI][AP][RL]$")]
+Axes = Annotated[
+    str, Field(pattern=r"^[RL][AP][SI]$|^[RL][SI][AP]$|^[AP][RL][SI]$|^[AP][SI][RL]$|^[SI][RL][AP]$|^[SI][AP][RL]$")
+]
 
 
 class Part(BaseModel):

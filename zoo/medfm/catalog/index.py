@@ -7,26 +7,29 @@ wheel ships the one of its own content.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
 
 from medfm import content
 from medfm.catalog.facets import BOUNDS, FACETS, VOCABULARY, number
 from medfm.errors import UnknownIdError, UsageError, near_misses
 
+TYPE_CHECKING = False  # importing typing would cost look-ups 3 ms
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from types import TracebackType
+    from typing import Any
+
     from medfm.catalog.store import Catalog
 
 LAYOUT = "6"
 """Raised whenever the tables, or the JSON in them, change: an index of another layout is never opened."""
 
-SHIPPED = content.PACKAGE / "data" / "index.sqlite"
+SEALED = "index.sqlite"
+"""Name of the index that installed content carries beside `catalog/` and `survey/`."""
+
+SUFFIXES = (".yaml", ".yml", ".bib")
 
 
 class Index:
@@ -42,13 +45,13 @@ class Index:
         self._db.row_factory = sqlite3.Row
 
     @classmethod
-    def open(cls, root: Path | None = None) -> Index:
+    def open(cls, root: str | None = None) -> Index:
         """Open the index of the content, building it when this state of the content has none yet.
 
         Raises:
             CatalogError: the index has to be built and the catalog has problems.
         """
-        return cls(_connect(_fresh(root or content.root())))
+        return cls(_connect(_fresh(root or content.where())))
 
     @classmethod
     def of(cls, catalog: Catalog) -> Index:
@@ -62,7 +65,9 @@ class Index:
     def __enter__(self) -> Index:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._db.close()
 
     def record(self, id: str) -> dict[str, Any]:
@@ -77,7 +82,8 @@ class Index:
         row = self._db.execute("SELECT json FROM records WHERE id = ?", (id,)).fetchone()
         if row is None:
             rows = self._db.execute(
-                "SELECT DISTINCT r.json FROM names n JOIN records r ON r.id = n.id WHERE n.spelling = ?", (_spelling(id),)
+                "SELECT DISTINCT r.json FROM names n JOIN records r ON r.id = n.id WHERE n.spelling = ?",
+                (_spelling(id),),
             ).fetchall()
             row = rows[0] if len(rows) == 1 else None
         if row is None:
@@ -106,12 +112,12 @@ class Index:
             if name in FACETS[kind]:
                 known = [self._word(name, word) for word in words]
                 marks = ", ".join("?" * len(known))
-                where.append(f"id IN (SELECT id FROM facets WHERE filter = ? AND word IN ({marks}))")
+                where.append(f"id IN (SELECT id FROM facets WHERE filter = ? AND word IN ({marks}))")  # noqa: S608
                 values += [name, *known]
             elif name in BOUNDS.get(kind, {}):
                 field, sign, _ = BOUNDS[kind][name]
                 for word in words:
-                    where.append(f"id IN (SELECT id FROM numbers WHERE name = ? AND value {sign} CAST(? AS REAL))")
+                    where.append(f"id IN (SELECT id FROM numbers WHERE name = ? AND value {sign} CAST(? AS REAL))")  # noqa: S608
                     values += [field, str(number(word))]
             else:
                 offer = near_misses(name, [*FACETS[kind], *BOUNDS.get(kind, {})])
@@ -163,7 +169,8 @@ class Index:
     def papers(self, keys: Iterable[str]) -> list[dict[str, str]]:
         """Return `{key, label, url, bibtex}` of the BibTeX keys that exist, in the order given."""
         found = (
-            self._db.execute("SELECT key, label, url, bibtex FROM papers WHERE key = ?", (key,)).fetchone() for key in keys
+            self._db.execute("SELECT key, label, url, bibtex FROM papers WHERE key = ?", (key,)).fetchone()
+            for key in keys
         )
         return [dict(row) for row in found if row]
 
@@ -173,7 +180,9 @@ class Index:
 
     def words(self, facet: str) -> list[str]:
         """Return the words of a facet of the taxonomy."""
-        return [r[0] for r in self._db.execute("SELECT DISTINCT word FROM words WHERE facet = ? ORDER BY word", (facet,))]
+        return [
+            r[0] for r in self._db.execute("SELECT DISTINCT word FROM words WHERE facet = ? ORDER BY word", (facet,))
+        ]
 
 
 def _json(text: str) -> dict[str, Any]:
@@ -188,86 +197,101 @@ def _spelling(word: str) -> str:  # as medfm.catalog.vocabulary.spelling, which 
 # ---------------------------------------------------------------- which index is the right one
 
 
-def _fresh(root: Path) -> Path:
+def _fresh(root: str) -> str:
     """Return the index file of the content at `root`, building it if need be.
 
     Reading every file at every start would be slow, so a stamp in the cache remembers for which names, sizes, times and
     inodes a digest was computed. Anything that differs leads to reading the files again.
     """
-    folder = content.cache() / "index"
-    stamp = folder / f"{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:16]}.stamp"
+    folder = f"{content.cache_folder()}/index"
+    stamp = f"{folder}/{root.strip('/').replace('/', '%')[-120:]}.stamp"
     state = _state(root)
     try:
-        remembered, digest = stamp.read_text().split()
-    except (OSError, ValueError):
-        remembered = digest = ""
+        with open(stamp, encoding="utf-8") as file:  # noqa: PTH123  # pathlib costs look-ups 3 ms
+            digest, _, remembered = file.read().partition("\n")
+    except OSError:
+        digest = remembered = ""
     if remembered != state:
         digest = content_digest(root)
-    path = folder / f"{digest}.sqlite"
-    if not path.exists():
-        if _shipped_digest() == digest:
-            path = SHIPPED
+    path = f"{folder}/{digest}.sqlite"
+    if not os.path.exists(path):  # noqa: PTH110
+        if _digest_of(sealed := f"{root}/{SEALED}") == digest:
+            path = sealed
         else:
             from medfm.catalog.indexing import build_file
 
             path = build_file(root, path)
     if remembered != state:
-        _write(stamp, f"{state} {digest}")
+        _remember(stamp, f"{digest}\n{state}")
     return path
 
 
-def _files(root: Path) -> list[os.DirEntry[str]]:
-    folders = [root / "survey"]
-    with os.scandir(root / "catalog") as entries:
-        folders += [Path(entry.path) for entry in entries if entry.is_dir() and entry.name != "schema"]
-    files: list[os.DirEntry[str]] = []
-    for folder in sorted(folders):
-        if folder.is_dir():
-            with os.scandir(folder) as entries:
-                files += [entry for entry in entries if entry.name.endswith((".yaml", ".yml", ".bib"))]
-    return files
+def _folders(root: str) -> list[str]:
+    with os.scandir(f"{root}/catalog") as entries:
+        folders = [entry.path for entry in entries if entry.is_dir() and entry.name != "schema"]
+    return [f"{root}/survey", *sorted(folders)]
 
 
-def _state(root: Path) -> str:
-    parts = []
-    for entry in _files(root):
-        s = entry.stat()
-        parts.append(f"{entry.path}{s.st_size}{s.st_mtime_ns}{s.st_ctime_ns}{s.st_ino}")
-    parts.sort()
-    return hashlib.blake2b("\n".join([LAYOUT, *parts]).encode(), digest_size=16).hexdigest()
+def _state(root: str) -> str:
+    """Return a text that differs when a content file differs.
+
+    Content that carries its index was installed, and belongs to the installer, which replaces whole folders: there the
+    folders' own times say enough, and ten thousand files cost nothing. Anywhere else every file is looked at.
+    """
+    parts = [LAYOUT]
+    alone = os.path.exists(f"{root}/{SEALED}")  # noqa: PTH110
+    for folder in _folders(root):
+        try:
+            handle = os.open(folder, os.O_RDONLY)
+        except OSError:  # no survey/ folder: reading the catalog will say so
+            continue
+        try:
+            names = ["."] if alone else sorted(os.listdir(handle))  # noqa: PTH208
+            for name in names:
+                s = os.stat(name, dir_fd=handle)
+                parts.append(f"{folder}/{name} {s.st_size} {s.st_mtime_ns} {s.st_ctime_ns} {s.st_ino}")
+        finally:
+            os.close(handle)
+    return "\n".join(parts)
 
 
-def content_digest(root: Path) -> str:
+def content_digest(root: str) -> str:
     """Return 32 hex digits that change whenever any content file or the index's layout changes."""
-    digest = hashlib.blake2b(LAYOUT.encode(), digest_size=16)
-    for path in sorted(Path(entry.path) for entry in _files(root)):
+    from hashlib import blake2b
+    from pathlib import Path
+
+    digest = blake2b(LAYOUT.encode(), digest_size=16)
+    paths = [path for folder in _folders(root) for path in Path(folder).glob("*") if path.suffix in SUFFIXES]
+    for path in sorted(paths):
         data = path.read_bytes()
         digest.update(f"{path.relative_to(root).as_posix()}\0{len(data)}\0".encode())
         digest.update(data)
     return digest.hexdigest()
 
 
-def _shipped_digest() -> str | None:
-    if not SHIPPED.exists():
+def _digest_of(path: str) -> str | None:
+    if not os.path.exists(path):  # noqa: PTH110
         return None
-    connection = _connect(SHIPPED)
+    connection = _connect(path)
     try:
         return str(connection.execute("SELECT value FROM meta WHERE key = 'digest'").fetchone()[0])
     finally:
         connection.close()
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def _connect(path: str) -> sqlite3.Connection:
     # immutable: nothing writes to an index after it was renamed into place, so no locks are needed
-    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
+    quoted = path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+    return sqlite3.connect(f"file:{quoted}?mode=ro&immutable=1", uri=True)
 
 
-def _write(path: Path, text: str) -> None:
-    """Remember the stamp; a cache that cannot be written to costs time, never correctness."""
+def _remember(path: str, text: str) -> None:
+    """Write the stamp; a cache that cannot be written to costs time, never correctness."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(f".{os.getpid()}")
-        temporary.write_text(text)
-        temporary.replace(path)
+        os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120
+        temporary = f"{path}.{os.getpid()}"
+        with open(temporary, "w", encoding="utf-8") as file:  # noqa: PTH123
+            file.write(text)
+        os.replace(temporary, path)  # noqa: PTH105
     except OSError:
         pass

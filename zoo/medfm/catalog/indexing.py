@@ -41,13 +41,17 @@ CREATE INDEX by_target ON edges (target);
 """
 
 
-def build_file(root: Path, path: Path) -> Path:
-    """Build the index of the content at `root` as `path`; where that cannot be written, as a temporary file.
+def build_file(root: str, target: str) -> str:
+    """Build the index of the content at `root` as `target`; where that cannot be written, as a temporary file.
+
+    Returns:
+        The path of the index.
 
     Raises:
         CatalogError: the catalog has problems.
     """
-    catalog = store.read(root)
+    path = Path(target)
+    catalog = store.read(Path(root))
     if catalog.problems:
         raise CatalogError(catalog.problems)
     digest = content_digest(root)
@@ -69,7 +73,7 @@ def build_file(root: Path, path: Path) -> Path:
     except (OSError, sqlite3.Error) as error:
         temporary.unlink(missing_ok=True)
         raise SourceError(f"the index could not be written to {path.parent}: {error}") from None
-    return path
+    return str(path)
 
 
 def build(catalog: Catalog, connection: sqlite3.Connection, digest: str = "") -> None:
@@ -102,7 +106,9 @@ def build(catalog: Catalog, connection: sqlite3.Connection, digest: str = "") ->
     for facet in taxonomy.facets:
         for term in taxonomy.terms(facet).values():
             spellings = {spelling(name) for name in (term.id, term.label, *term.synonyms)}
-            connection.executemany("INSERT INTO words VALUES (?, ?, ?)", [(facet, s, term.id) for s in sorted(spellings)])
+            connection.executemany(
+                "INSERT INTO words VALUES (?, ?, ?)", [(facet, s, term.id) for s in sorted(spellings)]
+            )
     connection.executemany("INSERT INTO edges VALUES (?, ?, ?, ?)", edges(catalog))
     connection.executemany(
         "INSERT INTO papers VALUES (?, ?, ?, ?)",

@@ -27,15 +27,20 @@ FieldPath = str
 
 # Fields that identify a record or are this project's own judgment; they carry no evidence.
 EDITORIAL = frozenset(
-    "id name aliases summary papers links sources evidence undisclosed not_applicable derived conflicts checked "
-    "category domain data_category challenges members parity".split()
+    {
+        *("id", "name", "aliases", "summary", "papers", "links", "checked"),
+        *("sources", "evidence", "undisclosed", "not_applicable", "derived", "conflicts"),
+        *("category", "domain", "data_category", "challenges", "members", "parity"),
+    }
 )
 
 
 class Source(Part):
     """A place where facts of this record were read."""
 
-    kind: Literal["paper", "model-card", "data-page", "repository", "documentation", "package", "leaderboard", "third-party"]
+    kind: Literal[
+        "paper", "model-card", "data-page", "repository", "documentation", "package", "leaderboard", "third-party"
+    ]
     url: Url | None = None
     cite: PaperKey | None = None
     """BibTeX key of the paper."""
@@ -86,7 +91,9 @@ class Record(Part):
     """What it is and what it is good for, in this project's own words, at most two sentences."""
     papers: tuple[PaperKey, ...] = ()
     """BibTeX keys, the main paper first."""
-    links: dict[Literal["homepage", "code", "weights", "data", "paper", "demo", "documentation", "leaderboard"], Url] = {}
+    links: dict[
+        Literal["homepage", "code", "weights", "data", "paper", "demo", "documentation", "leaderboard"], Url
+    ] = {}
     sources: dict[Id, Source] = {}
     """Source id -> where the facts were read."""
     evidence: dict[FieldPath, str] = {}
@@ -196,7 +203,7 @@ class ModelLicense(Part):
     weights: LicenseId | None = None
     data: LicenseId | None = None
     gate: Literal["none", "form", "approval", "credentialed"] | None = None
-    """What a user must do before the weights can be downloaded: nothing, accept a form, wait for an approval, or prove a credential."""
+    """What a user must do before the download: nothing, accept a form, wait for an approval, or prove a credential."""
     terms: dict[Literal["code", "weights", "data", "gate"], Url] = {}
     """Where the terms stand; required for every LicenseRef-... ."""
 
@@ -511,7 +518,16 @@ class SystemOrigin(Part):
     sha256: Sha256
 
 
-SampleOrigin = Annotated[PackageOrigin | SystemOrigin, Field(discriminator="kind")]
+class InlineOrigin(Part):
+    """A short text, such as a few published sequences, that stands in the record itself."""
+
+    kind: Literal["inline"] = "inline"
+    file: str
+    """Name of the file that it makes, such as tcrs.csv."""
+    text: str
+
+
+SampleOrigin = Annotated[PackageOrigin | SystemOrigin | InlineOrigin, Field(discriminator="kind")]
 
 
 class SampleReference(Part):
@@ -524,7 +540,7 @@ class SampleReference(Part):
 
 
 class Sample(Record):
-    """A real input that ships inside a package and can be shown without asking anybody."""
+    """A real input that ships inside a package, or is short enough to be quoted, and can be shown without asking anybody."""
 
     kind: ClassVar[str] = "sample"
     folder: ClassVar[str] = "samples"

@@ -166,7 +166,9 @@ def _evidence(record: Record, file: str) -> Iterator[Problem]:
     for where, note in notes:
         used.add(source := source_of(note))
         if source not in record.sources:
-            yield Problem(file, where, f"no source {source!r} in sources{did_you_mean(near_misses(source, record.sources))}")
+            yield Problem(
+                file, where, f"no source {source!r} in sources{did_you_mean(near_misses(source, record.sources))}"
+            )
     for source in record.sources.keys() - used:
         yield Problem(file, f"sources.{source}", "nothing cites this source; cite it in evidence, or leave it out")
     paths = list(facts(record))
@@ -176,9 +178,15 @@ def _evidence(record: Record, file: str) -> Iterator[Problem]:
         skipped = {"findings", "approaches", "open_questions", "number", "named_by", "question"}
         for path in paths:
             if not proven.intersection(covering(path)) and path.partition("[")[0] not in skipped:
-                yield Problem(file, path, "a fact without evidence: name its source under evidence, or how it was derived")
+                yield Problem(
+                    file, path, "a fact without evidence: name its source under evidence, or how it was derived"
+                )
     for path in proven_paths(record):
-        if path not in reached and not any(known.startswith(path + ".") for known in reached) and not _plain(record, path):
+        if (
+            path not in reached
+            and not any(known.startswith(path + ".") for known in reached)
+            and not _plain(record, path)
+        ):
             yield Problem(file, path, f"has evidence but no value{did_you_mean(near_misses(path, reached))}")
     for name in ("undisclosed", "not_applicable"):
         for path in getattr(record, name):
@@ -254,7 +262,9 @@ def _impossible(record: Record, file: str, catalog: Catalog) -> Iterator[Problem
             for pattern, low, high in _BACKBONES:
                 if pattern.match(backbone) and not low <= record.parameters / 1e6 <= high:
                     yield Problem(
-                        file, "parameters", f"{record.parameters:,} cannot be a {backbone}: expected {low} to {high} million"
+                        file,
+                        "parameters",
+                        f"{record.parameters:,} cannot be a {backbone}: expected {low} to {high} million",
                     )
         if record.output and record.output.embedding and record.output.embedding.dimension != record.embedding_dim:
             yield Problem(
@@ -327,7 +337,9 @@ def _twelve(catalog: Catalog) -> Iterator[Problem]:
     for record in catalog.records["challenge"].values():
         assert isinstance(record, Challenge)
         if numbers.setdefault(record.number, record.id) != record.id:
-            yield Problem(catalog.files[record.id], "number", f"{numbers[record.number]} has number {record.number} already")
+            yield Problem(
+                catalog.files[record.id], "number", f"{numbers[record.number]} has number {record.number} already"
+            )
 
 
 def _words(taxonomy: Taxonomy) -> Iterator[Problem]:

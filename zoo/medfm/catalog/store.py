@@ -60,8 +60,13 @@ def _core_schema_resolvers() -> dict[str, list[tuple[str, Any]]]:
     rules = [
         ("tag:yaml.org,2002:bool", r"^(?:true|True|false|False)$", "tTfF"),
         ("tag:yaml.org,2002:null", r"^(?:~|null|Null|)$", "~nN\0"),
-        ("tag:yaml.org,2002:int", r"^[-+]?[0-9][0-9_]*$", "-+0123456789"),
-        ("tag:yaml.org,2002:float", r"^[-+]?(?:[0-9][0-9_]*)?\.?[0-9]+(?:[eE][-+]?[0-9]+)?$|^[-+]?[0-9]+\.$", "-+.0123456789"),
+        ("tag:yaml.org,2002:int", r"^[-+]?(?:0|[1-9][0-9_]*)$", "-+0123456789"),
+        (
+            "tag:yaml.org,2002:float",
+            # an exponent needs a point or a sign: 12e4567 is a commit, not infinity
+            r"^[-+]?[0-9]*\.[0-9]+(?:[eE][-+]?[0-9]+)?$|^[-+]?[0-9]+\.$|^[-+]?[0-9]+[eE][-+][0-9]+$",
+            "-+.0123456789",
+        ),
         ("tag:yaml.org,2002:timestamp", r"^\d{4}-\d\d-\d\d$", "0123456789"),
         ("tag:yaml.org,2002:merge", r"^(?:<<)$", "<"),
     ]
@@ -328,6 +333,8 @@ def typing_problems(cls: type[pydantic.BaseModel], error: pydantic.ValidationErr
             message = f"{detail['input']!r} is unknown{_offer(str(detail['input']), names)}"
         elif detail["type"] == "string_pattern_mismatch":
             message = f"{detail['input']!r} has not the form {detail.get('ctx', {}).get('pattern')}"
+        elif detail["type"] == "string_type" and isinstance(detail["input"], int | float):
+            message = f"expected text, found the number {detail['input']}: put it in quotes"
         elif detail["type"] == "value_error":
             message = str(detail.get("ctx", {}).get("error", message))
         problems.append(Problem(file, path, message[0].lower() + message[1:]))

@@ -76,7 +76,12 @@ def load(
 
 
 def fill(
-    network: nn.Module, state: Mapping[str, Tensor], *, where: str, rename: Rename = (), drop: Mapping[str, str] | None = None
+    network: nn.Module,
+    state: Mapping[str, Tensor],
+    *,
+    where: str,
+    rename: Rename = (),
+    drop: Mapping[str, str] | None = None,
 ) -> None:
     """Assign the tensors of a state to a network; see `load`."""
     renamed: dict[str, Tensor] = {}
@@ -134,7 +139,15 @@ def read(path: Path, *, sha256: str | None = None) -> dict[str, Tensor]:
 def _torch(path: Path) -> dict[str, Tensor]:
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError, AttributeError, zipfile.BadZipFile) as error:
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        KeyError,
+        ValueError,
+        AttributeError,
+        zipfile.BadZipFile,
+    ) as error:
         reason = " ".join(str(error).split())[:160]
         raise UnsafeFileError(
             f"{path.name}: holds more than tensors, or is damaged ({reason}); it was not executed. "
@@ -218,7 +231,9 @@ def _torchscript(path: Path) -> dict[str, Tensor]:
         except UnsafeFileError:
             raise
         except Exception as error:  # a pickle can be wrong in any way; whatever it is, the file is not used
-            raise UnsafeFileError(f"{path.name}: not a sound TorchScript archive ({error}); it was not executed") from None
+            raise UnsafeFileError(
+                f"{path.name}: not a sound TorchScript archive ({error}); it was not executed"
+            ) from None
     return dict(_leaves(tree, ""))
 
 

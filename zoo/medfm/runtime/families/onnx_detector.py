@@ -34,7 +34,9 @@ def build(weights: Description, files: Mapping[str, Path], device: torch.device,
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's own exceptions share no base class
-        raise CheckpointError(f"{path.name} ({' '.join(str(error).split())[:120]})", missing=["a sound ONNX graph"]) from None
+        raise CheckpointError(
+            f"{path.name} ({' '.join(str(error).split())[:120]})", missing=["a sound ONNX graph"]
+        ) from None
     inputs = {node.name for node in session.get_inputs()}
     outputs = {node.name for node in session.get_outputs()}
     if inputs != set(weights.inputs) or not set(weights.outputs) <= outputs:

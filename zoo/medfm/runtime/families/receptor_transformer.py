@@ -25,10 +25,14 @@ _RENAME = (
     (r"^_self_attention_stack\._initial_projector\.", "project."),
     (r"^_self_attention_stack\._standard_stack\._self_attention_stack\.", "encoder."),
 )
-_DROP = {r"_mlm_token_prediction_projector\..*": "the head that predicts masked residues in training; vectors do not need it"}
+_DROP = {
+    r"_mlm_token_prediction_projector\..*": "the head that predicts masked residues in training; vectors do not need it"
+}
 
 
-def build(weights: Description, files: Mapping[str, Path], device: torch.device, dtype: torch.dtype) -> ReceptorTransformer:
+def build(
+    weights: Description, files: Mapping[str, Path], device: torch.device, dtype: torch.dtype
+) -> ReceptorTransformer:
     """Build the encoder from a verified checkpoint."""
     network = checkpoint.load(
         lambda: ReceptorTransformer(weights),

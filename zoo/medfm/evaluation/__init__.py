@@ -1,0 +1,1 @@
+"""Measuring models: metrics computed by well-kept libraries, and results of the same type as published ones."""

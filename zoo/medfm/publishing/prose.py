@@ -1,0 +1,104 @@
+"""Small pieces of Markdown and HTML: escaping, links, cells, badges."""
+
+from __future__ import annotations
+
+import html
+import posixpath
+import re
+from collections.abc import Iterable, Sequence
+
+# What would start markup in the middle of a text; `{` starts attribute lists of Python-Markdown.
+_SPECIAL = re.compile(r"([\\`*_\[\]])")
+_ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;", "{": "&#123;", "}": "&#125;"})
+_STARTS = re.compile(r"^(\d+)([.)])(?=\s|$)|^([-+#=])(?=\s|$|[-+#=])")
+
+
+def escape(text: str) -> str:
+    r"""Return text that Markdown shows as it is, on one line, in paragraphs and in table cells.
+
+    >>> escape("a_b <c> [d] | {e}")
+    'a\\_b &lt;c&gt; \\[d\\] &#124; &#123;e&#125;'
+    """
+    one_line = " ".join(text.split())
+    marked = _SPECIAL.sub(r"\\\1", one_line).translate(_ENTITIES)
+    return _STARTS.sub(lambda m: f"{m[1]}\\{m[2]}" if m[1] else f"\\{m[3]}", marked)
+
+
+def attribute(text: str) -> str:
+    """Return text for a quoted HTML attribute or an SVG text, on one line.
+
+    >>> attribute('a "b" & c')
+    'a &quot;b&quot; &amp; c'
+    """
+    return html.escape(" ".join(text.split()), quote=True)
+
+
+def cell(markdown: str) -> str:
+    """Return Markdown that fits into one cell of a table."""
+    return " ".join(markdown.split())
+
+
+def link(label: str, address: str) -> str:
+    """Return a link; the label is escaped, and an address with odd letters is bracketed."""
+    target = f"<{address}>" if re.search(r"[()\s]", address) else address
+    return f"[{escape(label)}]({target})"
+
+
+def relative(here: str, there: str) -> str:
+    """Return the address of one page as seen from another, both from the root of the pages.
+
+    >>> relative("models/uni2-h.md", "datasets/tcga.md#size")
+    '../datasets/tcga.md#size'
+    """
+    path, mark, anchor = there.partition("#")
+    return posixpath.relpath(path, posixpath.dirname(here) or ".") + mark + anchor
+
+
+def badge(text: str, kind: str, title: str = "") -> str:
+    """Return a short word in a box; the word says it all, the color only helps."""
+    hint = f' title="{attribute(title)}"' if title else ""
+    return f'<span class="badge badge-{attribute(kind)}"{hint}>{html.escape(text)}</span>'
+
+
+def table(header: Sequence[str], body: Iterable[Sequence[str]], numeric: Iterable[int] = ()) -> str:
+    """Return a Markdown table of cells that are Markdown already."""
+    right = set(numeric)
+    lines = [
+        f"| {' | '.join(header)} |",
+        f"| {' | '.join('---:' if i in right else '---' for i in range(len(header)))} |",
+        *(f"| {' | '.join(cell(c) for c in row)} |" for row in body),
+    ]
+    return "\n".join(lines)
+
+
+def bullets(items: Iterable[str]) -> str:
+    """Return a Markdown list."""
+    return "\n".join(f"- {' '.join(item.split())}" for item in items)
+
+
+def page(title: str, *sections: str, summary: str = "", hide: Sequence[str] = (), boost: float = 1) -> str:
+    """Return a page with the front matter that the renderer reads; empty sections are left out."""
+    front = [f"title: {quoted(title)}"]
+    if summary:
+        front.append(f"description: {quoted(summary)}")
+    if hide:
+        front.append(f"hide: [{', '.join(hide)}]")
+    if boost != 1:
+        front.append(f"search: {{boost: {boost:g}}}")
+    body = "\n\n".join(section.strip("\n") for section in sections if section.strip())
+    return "---\n" + "\n".join(front) + f"\n---\n\n{body}\n"
+
+
+def quoted(text: str) -> str:
+    """Return a YAML string in double quotes."""
+    escaped = " ".join(text.split()).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def plural(count: int, noun: str, many: str = "") -> str:
+    """Return a number with its noun.
+
+    >>> plural(1, "score"), plural(2, "score"), plural(0, "entry", "entries")
+    ('1 score', '2 scores', '0 entries')
+    """
+    return f"{count:,} {noun if count == 1 else many or noun + 's'}"

@@ -1,0 +1,85 @@
+"""What each step of a contract does to one file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from medfm.catalog import contracts
+from medfm.runtime import contract as engine
+from medfm.runtime.inputs import Receptor
+
+if TYPE_CHECKING:
+    from medfm.runtime.loading import Runner
+
+
+def explain(runner: Runner, source: object, **options: Any) -> list[dict[str, str]]:
+    """Return one line a step: its name, the shape and range after it, and its effect.
+
+    Args:
+        runner: a loaded model.
+        source: one input.
+        **options: see `medfm.runtime.contract.Options`.
+
+    Raises:
+        InputError: the input cannot be used; the step that refuses it says why.
+    """
+    lines: list[dict[str, str]] = []
+    before: dict[str, str] = {}
+
+    def watch(step: contracts.Step, state: engine.State) -> None:
+        line = {"step": step.step, **_describe(state)}
+        line["effect"] = _effect(step, state, before, line)
+        before.clear()
+        before.update(line)
+        lines.append(line)
+
+    context = runner._context(options)  # the same context that a run would get
+    items = engine.read(runner.record.input, source, context.options)
+    engine.prepare(runner.record.input, items[:1], context, watch)
+    return lines
+
+
+def _describe(state: engine.State) -> dict[str, str]:
+    tensors = state.outputs or ({"": state.value} if isinstance(state.value, Tensor) else {})
+    if not tensors:
+        value = state.value
+        text = (
+            f"{len(value[1])} residues"
+            if isinstance(value, tuple)
+            else "receptor"
+            if isinstance(value, Receptor)
+            else ""
+        )
+        return {"shape": text, "range": ""}
+    shapes = ", ".join(f"{name} {_shape(t)}".strip() for name, t in tensors.items())
+    ranges = ", ".join(f"{float(t.min()):.4g} to {float(t.max()):.4g}" for t in tensors.values())
+    return {"shape": shapes, "range": ranges}
+
+
+def _shape(tensor: Tensor) -> str:
+    return " x ".join(str(n) for n in tensor.shape)
+
+
+def _effect(step: contracts.Step, state: engine.State, before: dict[str, str], now: dict[str, str]) -> str:
+    frame = state.frame
+    if isinstance(step, contracts.ReadVolume) and frame:
+        spacing = " x ".join(f"{s:.3g}" for s in frame.volume.spacing)
+        from nibabel.orientations import aff2axcodes
+
+        return f"stored as {''.join(aff2axcodes(frame.volume.affine))}, {spacing} mm"
+    if isinstance(step, contracts.Orient) and frame:
+        changed = any(int(axis) != i or flip != 1 for i, (axis, flip) in enumerate(frame.orientation))
+        return f"turned to {step.axes}" if changed else f"is {step.axes} already"
+    if isinstance(step, contracts.Locate) and frame and frame.box:
+        return "cropped to " + ", ".join(f"{s.start}:{s.stop}" for s in frame.box)
+    if isinstance(step, contracts.Window) and frame and frame.range:
+        return f"{frame.range[0]:.4g} to {frame.range[1]:.4g} becomes 0 to 1, clipped"
+    if isinstance(step, contracts.Resize):
+        return f"resampled by {step.interpolation}"
+    if isinstance(step, contracts.Standardize):
+        return f"mean {step.shift:g}, standard deviation {step.scale:g}"
+    if before.get("shape") != now["shape"]:
+        return f"{before['shape']} becomes {now['shape']}" if before else "read"
+    return "read" if not before else ""
