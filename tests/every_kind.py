@@ -21,14 +21,26 @@ def term(id: str, label: str, *children: dict[str, Any], **more: Any) -> dict[st
 TAXONOMY: dict[str, Any] = {
     "sources": {},
     "facets": {
-        "category": [term("pretrained", "Pretrained model", **{"from": "survey"}), term("vision", "Vision foundation model")],
+        "category": [
+            term("pretrained", "Pretrained model", **{"from": "survey"}),
+            term("vision", "Vision foundation model"),
+        ],
         "data-category": [term("imaging", "2D and 3D medical imaging")],
         "task": [
             term("representation", "Representation", synonyms=["embedding"]),
-            term("segmentation", "Segmentation", term("brain-extraction", "Brain extraction", synonyms=["skull stripping"])),
+            term(
+                "segmentation",
+                "Segmentation",
+                term("brain-extraction", "Brain extraction", synonyms=["skull stripping"]),
+            ),
         ],
         "modality": [
-            term("radiology", "Radiology", term("ct", "Computed tomography", synonyms=["CT"]), term("mri", "Magnetic resonance imaging")),
+            term(
+                "radiology",
+                "Radiology",
+                term("ct", "Computed tomography", synonyms=["CT"]),
+                term("mri", "Magnetic resonance imaging"),
+            ),
             term("pathology", "Pathology", term("he", "Hematoxylin and eosin", synonyms=["H&E"])),
         ],
         "anatomy": [term("brain", "Brain")],
@@ -106,7 +118,10 @@ MODELS: list[dict[str, Any]] = [
                 "files": {"mask": {"path": "stripper/mask.pt", "sha256": HASH}},
             },
         },
-        "input": [{"step": "volume", "modality": "mri"}, {"step": "resize", "size": [64, 64, 64], "interpolation": "linear"}],
+        "input": [
+            {"step": "volume", "modality": "mri"},
+            {"step": "resize", "size": [64, 64, 64], "interpolation": "linear"},
+        ],
         "output": {
             "segmentation": {"labels": {1: "brain"}, "channel": 0, "threshold": 0.5, "interpolation": "linear"},
         },
@@ -189,7 +204,14 @@ OTHERS: dict[str, list[dict[str, Any]]] = {
         }
     ],
     "competition": [
-        {"id": "cup-2024", "name": "Brain Cup 2024", "summary": "A contest.", "year": 2024, "datasets": ["brains"], "metrics": ["dice"]}
+        {
+            "id": "cup-2024",
+            "name": "Brain Cup 2024",
+            "summary": "A contest.",
+            "year": 2024,
+            "datasets": ["brains"],
+            "metrics": ["dice"],
+        }
     ],
     "results": [
         {
@@ -210,7 +232,12 @@ OTHERS: dict[str, list[dict[str, Any]]] = {
             "id": "head",
             "name": "A head",
             "summary": "One volume.",
-            "origin": {"kind": "package", "distribution": "heads", "version": "2.0", "files": {"volume": {"path": "heads/a.nii.gz"}}},
+            "origin": {
+                "kind": "package",
+                "distribution": "heads",
+                "version": "2.0",
+                "files": {"volume": {"path": "heads/a.nii.gz"}},
+            },
             "modalities": ["mri"],
             "models": ["stripper"],
         }
@@ -221,7 +248,13 @@ BIBLIOGRAPHY = {
     "doe2024seer": Entry(
         "doe2024seer",
         "article",
-        {"title": "{SEER} sees", "author": "Doe, Jane and Roe, Richard", "year": "2024", "doi": "10.1/seer", "journal": "Sight"},
+        {
+            "title": "{SEER} sees",
+            "author": "Doe, Jane and Roe, Richard",
+            "year": "2024",
+            "doi": "10.1/seer",
+            "journal": "Sight",
+        },
     )
 }
 

@@ -39,7 +39,9 @@ def test_a_value_wins_over_what_is_said_of_its_absence() -> None:
     assert state(RECORD | {"undisclosed": ["license"]}, "license.code") == "undisclosed"
 
 
-@pytest.mark.parametrize(("value", "expected"), [(0, True), (False, True), ("", False), ([], False), ({"a": None}, False)])
+@pytest.mark.parametrize(
+    ("value", "expected"), [(0, True), (False, True), ("", False), ([], False), ({"a": None}, False)]
+)
 def test_zero_is_a_value_and_an_object_of_nothing_is_none(value: object, expected: bool) -> None:
     assert has_value(value) is expected
 

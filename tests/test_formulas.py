@@ -34,7 +34,10 @@ def shape(latex: str) -> str:
         (r"\mathrm{TP}", "mi(TP)"),
         (r"\left\{ a \right.", "mo({)mi(a)"),
         (r"a < b", "mi(a)mo(<)mi(b)"),
-        (r"\begin{cases} 1 & a \\ 0 & b \end{cases}", "mo({)mtable(mtr(mtd(mn(1))mtd(mi(a)))mtr(mtd(mn(0))mtd(mi(b))))"),
+        (
+            r"\begin{cases} 1 & a \\ 0 & b \end{cases}",
+            "mo({)mtable(mtr(mtd(mn(1))mtd(mi(a)))mtr(mtd(mn(0))mtd(mi(b))))",
+        ),
     ],
 )
 def test_latex_becomes_the_mathml_that_it_means(latex: str, expected: str) -> None:

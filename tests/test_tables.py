@@ -76,7 +76,11 @@ def test_csv_keeps_raw_numbers_and_survives_commas_and_quotes() -> None:
 def test_json_names_the_state_of_each_missing_field() -> None:
     chosen = columns("model", ["training-data", "parameters", "modalities"])
     (found,) = json_format.loads(json(rows([ABSENT], chosen), chosen))
-    assert found["states"] == {"training-data": "undisclosed", "parameters": "not looked up", "modalities": "not applicable"}
+    assert found["states"] == {
+        "training-data": "undisclosed",
+        "parameters": "not looked up",
+        "modalities": "not applicable",
+    }
     assert found["parameters"] is None
 
 
@@ -125,14 +129,26 @@ def test_a_range_without_an_end_is_unbounded() -> None:
 
 @pytest.mark.parametrize(
     ("number", "text"),
-    [(0, "0"), (999, "999"), (1000, "1 K"), (999_499, "999 K"), (999_600, "1 M"), (7e9, "7 B"), (540e9, "540 B"), (1.8e12, "1.8 T")],
+    [
+        (0, "0"),
+        (999, "999"),
+        (1000, "1 K"),
+        (999_499, "999 K"),
+        (999_600, "1 M"),
+        (7e9, "7 B"),
+        (540e9, "540 B"),
+        (1.8e12, "1.8 T"),
+    ],
 )
 def test_large_numbers_never_show_a_thousand_of_a_magnitude(number: float, text: str) -> None:
     assert large(number) == text
 
 
 def test_sizes_say_how_the_source_puts_them() -> None:
-    assert size_text({"images": 100_000, "hours": 1.5, "masks": None, "qualifier": "at-least"}) == "at least 100,000 images, 1.5 hours"
+    assert (
+        size_text({"images": 100_000, "hours": 1.5, "masks": None, "qualifier": "at-least"})
+        == "at least 100,000 images, 1.5 hours"
+    )
     assert size_text({"images": None, "qualifier": None}) is None
 
 

@@ -256,7 +256,8 @@ def _wheel(origin: PackageOrigin, folder: Path, progress: bool) -> Path:
 
 
 def _offline(output: list[str]) -> bool:
-    return any("connection" in line.lower() or "Temporary failure" in line for line in output)
+    """Return whether pip saw no index at all: it says so only by finding no version whatever."""
+    return any("from versions: none" in line or "connection" in line.lower() for line in output)
 
 
 def _no_secrets(text: str) -> str:

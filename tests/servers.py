@@ -1,0 +1,99 @@
+"""Servers on the loopback address: plain files with faults, and the part of the hub's protocol that its client asks for."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+@dataclass
+class Site:
+    """What the server has, and what it was asked for.
+
+    Attributes:
+        files: path -> bytes.
+        cut: paths whose transfer breaks off in the middle, and how often it still will.
+        status: path -> HTTP status to answer with instead.
+        headers: path -> more headers.
+        requests: (method, path) in order.
+    """
+
+    files: dict[str, bytes] = field(default_factory=dict)
+    cut: dict[str, int] = field(default_factory=dict)
+    status: dict[str, int] = field(default_factory=dict)
+    headers: dict[str, dict[str, str]] = field(default_factory=dict)
+    requests: list[tuple[str, str]] = field(default_factory=list)
+    address: str = ""
+
+
+@contextmanager
+def serving(site: Site) -> Iterator[Site]:
+    """Serve a site on a free port until the block ends."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def do_HEAD(self) -> None:
+            self.answer(body=False)
+
+        def do_GET(self) -> None:
+            self.answer(body=True)
+
+        def answer(self, *, body: bool) -> None:
+            path = self.path.partition("?")[0]
+            site.requests.append((self.command, path))
+            if path in site.status:
+                self.send_response(site.status[path])
+                for name, value in site.headers.get(path, {}).items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            if path not in site.files:
+                self.send_response(404)
+                self.send_header("X-Error-Code", "EntryNotFound")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            data = site.files[path]
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.send_header("Accept-Ranges", "none")
+            for name, value in site.headers.get(path, {}).items():
+                self.send_header(name, value)
+            self.end_headers()
+            if not body:
+                return
+            if site.cut.get(path, 0) > 0:
+                site.cut[path] -= 1
+                self.wfile.write(data[: len(data) // 2])
+                self.wfile.flush()
+                self.close_connection = True
+                self.connection.shutdown(2)
+                return
+            self.wfile.write(data)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    site.address = f"http://127.0.0.1:{server.server_port}"
+    try:
+        yield site
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def hub_file(site: Site, repository: str, revision: str, path: str, data: bytes, *, etag: str = "") -> None:
+    """Add a file of a hub repository to a site."""
+    place = f"/{repository}/resolve/{revision}/{path}"
+    site.files[place] = data
+    tag = etag or hashlib.sha256(data).hexdigest()
+    site.headers[place] = {"ETag": f'"{tag}"', "X-Repo-Commit": revision}

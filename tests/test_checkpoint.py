@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+import struct
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from medfm.errors import CheckpointError, UnsafeFileError
+from medfm.runtime import checkpoint, parity
+
+
+class Small(nn.Module):
+    """A network with a buffer that is not in its checkpoints."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(3, 4)
+        self.norm = nn.BatchNorm1d(4)
+        self.second = nn.Linear(4, 2)
+        self.register_buffer("positions", torch.arange(5.0), persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.second(self.norm(self.first(x))) + self.positions.sum()
+
+
+@pytest.fixture
+def network() -> Small:
+    network = Small().eval()
+    parity.fill(network)
+    return network
+
+
+def sha(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MEDFM_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.mark.parametrize("form", ["safetensors", "pt", "nested pt", "torchscript"])
+def test_every_format_gives_the_same_network(form: str, network: Small, tmp_path: Path) -> None:
+    path = tmp_path / ("w.safetensors" if form == "safetensors" else "w.pt")
+    if form == "safetensors":
+        save_file(network.state_dict(), path)
+    elif form == "torchscript":
+        with pytest.warns(DeprecationWarning):
+            torch.jit.trace(network, torch.zeros(2, 3)).save(str(path))
+    else:
+        torch.save({"state_dict": network.state_dict(), "epoch": 3} if form == "nested pt" else network.state_dict(), path)
+    drop = {"positions": "TorchScript keeps buffers that are not persistent"} if form == "torchscript" else {}
+    loaded = checkpoint.load(Small, path, drop=drop)
+    x = parity.values("x", (2, 3))
+    with torch.no_grad():
+        assert torch.equal(loaded(x), network(x))
+    assert not loaded.training
+    assert not any(p.is_meta for p in (*loaded.parameters(), *loaded.buffers()))
+
+
+def test_an_old_format_is_converted_once(network: Small, tmp_path: Path, cache: Path) -> None:
+    path = tmp_path / "w.pt"
+    torch.save(network.state_dict(), path)
+    first = checkpoint.read(path, sha256=sha(path))
+    (converted,) = (cache / "converted").iterdir()
+    assert converted.name == f"{sha(path)}.safetensors"
+    path.unlink()
+    again = checkpoint.read(path, sha256=converted.stem)
+    assert all(torch.equal(first[key], again[key]) for key in first)
+
+
+def test_every_key_that_does_not_fit_is_named(network: Small, tmp_path: Path) -> None:
+    state = network.state_dict()
+    del state["first.bias"]
+    state["extra.weight"] = torch.zeros(1)
+    state["second.weight"] = torch.zeros(9, 9)
+    save_file(state, tmp_path / "w.safetensors")
+    with pytest.raises(CheckpointError) as caught:
+        checkpoint.load(Small, tmp_path / "w.safetensors")
+    error = caught.value
+    assert error.missing == ["first.bias"]
+    assert error.extra == ["extra.weight"]
+    assert error.misshapen == ["second.weight [9, 9] for [2, 4]"]
+    for key in ("first.bias", "extra.weight", "second.weight"):
+        assert key in str(error)
+
+
+def test_keys_are_renamed_and_dropped_by_declared_rules_only(network: Small, tmp_path: Path) -> None:
+    state = {f"module.{key}": tensor for key, tensor in network.state_dict().items()} | {"module.head.w": torch.zeros(1)}
+    save_file(state, tmp_path / "w.safetensors")
+    with pytest.raises(CheckpointError):
+        checkpoint.load(Small, tmp_path / "w.safetensors", rename=[(r"^module\.", "")])
+    loaded = checkpoint.load(
+        Small, tmp_path / "w.safetensors", rename=[(r"^module\.", "")], drop={r"head\..*": "a head of the training"}
+    )
+    assert torch.equal(loaded.first.weight, network.first.weight)
+
+
+def test_building_takes_no_memory_for_parameters() -> None:
+    with checkpoint.empty_parameters():
+        network = nn.Linear(100_000, 100_000)  # 40 GB
+    assert network.weight.is_meta
+    assert nn.Linear(2, 2).weight.device.type == "cpu"
+
+
+# ---------------------------------------------------------------- files that would run code
+
+
+class Bomb:
+    """Unpickling this creates a file."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (str(self.target),)
+
+
+def test_a_pickled_module_is_refused(network: Small, tmp_path: Path) -> None:
+    torch.save(network, tmp_path / "w.pt")
+    with pytest.raises(UnsafeFileError, match="not executed"):
+        checkpoint.read(tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize("form", ["pickle", "torch", "torchscript"])
+def test_code_in_a_file_is_never_executed(form: str, tmp_path: Path) -> None:
+    mark, path = tmp_path / "executed", tmp_path / "w.pt"
+    if form == "pickle":
+        path.write_bytes(pickle.dumps({"w": Bomb(mark)}))
+    elif form == "torch":
+        torch.save({"w": Bomb(mark)}, path)
+    else:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("w/constants.pkl", b"")
+            archive.writestr("w/data.pkl", pickle.dumps({"w": Bomb(mark)}, protocol=2))
+            archive.writestr("w/code/__torch__/m.py", "import os")
+    with pytest.raises(UnsafeFileError, match="not executed"):
+        checkpoint.read(path)
+    assert not mark.exists()
+
+
+def test_a_torchscript_archive_may_name_nothing_but_tensors(tmp_path: Path) -> None:
+    path = tmp_path / "w.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("w/constants.pkl", b"")
+        # a reference to os.system, as a pickle's GLOBAL opcode writes it
+        archive.writestr("w/data.pkl", b"\x80\x02cos\nsystem\nX\x04\x00\x00\x00true\x85R.")
+    with pytest.raises(UnsafeFileError, match=r"refers to os\.system"):
+        checkpoint.read(path)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        struct.pack("<Q", 1 << 40),
+        struct.pack("<Q", 2) + b"[]",
+        struct.pack("<Q", 60) + json.dumps({"w": {"dtype": "F32", "shape": [9], "data_offsets": [0, 36]}}).encode().ljust(60),
+    ],
+    ids=["huge header", "no mapping", "offsets beyond the end"],
+)
+def test_a_broken_safetensors_file_is_refused(header: bytes, tmp_path: Path) -> None:
+    (tmp_path / "w.safetensors").write_bytes(header)
+    with pytest.raises(UnsafeFileError, match="not a sound safetensors file"):
+        checkpoint.read(tmp_path / "w.safetensors")
+
+
+def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "w.pt").write_bytes(b"hello")
+    with pytest.raises(UnsafeFileError):
+        checkpoint.read(tmp_path / "w.pt")
+    torch.save([1, 2, 3], tmp_path / "l.pt")
+    with pytest.raises(UnsafeFileError, match="no state_dict"):
+        checkpoint.read(tmp_path / "l.pt")
+
+
+# ---------------------------------------------------------------- deterministic values
+
+
+def test_filled_values_depend_on_name_and_shape_alone() -> None:
+    assert torch.equal(parity.values("a.weight", (4, 5)), parity.values("a.weight", (4, 5)))
+    assert not torch.equal(parity.values("a.weight", (4, 5)), parity.values("b.weight", (4, 5)))
+    big = parity.values("a.weight", (1000, 400))
+    assert float(big.std()) == pytest.approx(1 / 20, rel=0.02)
+    assert abs(float(big.mean())) < 1e-3
+    assert float((parity.values("n.running_var", (500,)) - 1).abs().max()) <= 0.1
+
+
+def test_filled_networks_neither_vanish_nor_explode() -> None:
+    layers = nn.Sequential(*[nn.Linear(256, 256, bias=False) for _ in range(20)])
+    parity.fill(layers)
+    with torch.no_grad():
+        out = layers(parity.values("x", (64, 256)) * 16)
+    assert 0.1 < float(out.std()) < 10
