@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import struct
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -54,7 +55,8 @@ def test_every_format_gives_the_same_network(form: str, network: Small, tmp_path
     if form == "safetensors":
         save_file(network.state_dict(), path)
     elif form == "torchscript":
-        with pytest.warns(DeprecationWarning):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch would rather see another exporter; old checkpoints stay what they are
             torch.jit.trace(network, torch.zeros(2, 3)).save(str(path))
     else:
         torch.save({"state_dict": network.state_dict(), "epoch": 3} if form == "nested pt" else network.state_dict(), path)
@@ -107,8 +109,8 @@ def test_keys_are_renamed_and_dropped_by_declared_rules_only(network: Small, tmp
 
 def test_building_takes_no_memory_for_parameters() -> None:
     with checkpoint.empty_parameters():
-        network = nn.Linear(100_000, 100_000)  # 40 GB
-    assert network.weight.is_meta
+        network = nn.Sequential(*[nn.Linear(10_000, 10_000) for _ in range(200)])  # 80 GB
+    assert all(parameter.is_meta for parameter in network.parameters())
     assert nn.Linear(2, 2).weight.device.type == "cpu"
 
 

@@ -160,9 +160,9 @@ class Site:
     def short(self, facet: str, word: str) -> str:
         """Return the abbreviation of a word where its field has one (CT, MRI, H&E), else its label.
 
-        Classes of models are called by their id: their labels differ in one word and end alike.
+        Classes of models and of data are called by their id: their labels are long and end alike.
         """
-        if facet == "category":
+        if facet in ("category", "data-category"):
             return word
         term = self.taxonomy.terms(facet).get(word)
         return abbreviation(term) if term else word
