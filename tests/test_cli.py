@@ -99,8 +99,9 @@ def test_search_prints_the_best_match_first(run) -> None:
 def test_compare_puts_records_side_by_side(form: str, run) -> None:
     code, out, _ = run("compare", "base-encoder", "child-encoder", form)
     assert code == 0
-    assert "BaseEncoder" in out
-    assert "ChildEncoder" in out
+    assert "base-encoder" in out
+    assert "child-encoder" in out
+    assert "MIT" in out
 
 
 def test_compare_refuses_records_of_two_kinds(run) -> None:

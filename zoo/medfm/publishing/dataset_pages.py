@@ -35,6 +35,7 @@ def dataset_page(site: Site, record: Dataset) -> str:
         _scores(site, here, record),
         foot(site, here, record),
         summary=record.summary,
+        names=record.aliases,
         hide=["navigation"],
         boost=1.5,
     )

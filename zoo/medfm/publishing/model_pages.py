@@ -47,6 +47,7 @@ def model_page(site: Site, record: Model) -> str:
         _challenges(site, here, record),
         foot(site, here, record),
         summary=record.summary,
+        names=record.aliases,
         hide=["navigation"],
         boost=2,
     )

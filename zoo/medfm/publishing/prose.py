@@ -76,13 +76,31 @@ def bullets(items: Iterable[str]) -> str:
     return "\n".join(f"- {' '.join(item.split())}" for item in items)
 
 
-def page(title: str, *sections: str, summary: str = "", hide: Sequence[str] = (), boost: float = 1) -> str:
-    """Return a page with the front matter that the renderer reads; empty sections are left out."""
+def page(
+    title: str,
+    *sections: str,
+    summary: str = "",
+    hide: Sequence[str] = (),
+    boost: float = 1,
+    names: Iterable[str] = (),
+) -> str:
+    """Return a page with the front matter that the renderer reads; empty sections are left out.
+
+    Args:
+        title: the title.
+        sections: Markdown.
+        summary: what search engines show.
+        hide: parts of the renderer's frame that the page does without.
+        boost: how much the page counts in searches.
+        names: other names, which count in searches as much as the title.
+    """
     front = [f"title: {quoted(title)}"]
     if summary:
         front.append(f"description: {quoted(summary)}")
     if hide:
         front.append(f"hide: [{', '.join(hide)}]")
+    if other := list(names):
+        front.append(f"tags: [{', '.join(map(quoted, other))}]")  # the renderer's search reads them, nothing shows them
     if boost != 1:
         front.append(f"search: {{boost: {boost:g}}}")
     body = "\n\n".join(section.strip("\n") for section in sections if section.strip())

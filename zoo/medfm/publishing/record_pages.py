@@ -65,6 +65,7 @@ def _metric_page(site: Site, record: Metric) -> str:
         _metric_scores(site, here, record),
         foot(site, here, record),
         summary=record.summary,
+        names=record.aliases,
         hide=["navigation"],
         boost=1.5,
     )
@@ -154,6 +155,7 @@ def _challenge_page(site: Site, record: Challenge) -> str:
         f"## Models whose authors set out to address it\n\n{named} (this project’s reading)." if named else "",
         foot(site, here, record),
         summary=record.summary,
+        names=record.aliases,
         hide=["navigation"],
         boost=1.5,
     )
@@ -189,6 +191,7 @@ def _competition_page(site: Site, record: Competition) -> str:
         "## Winners\n\n" + table(("Rank", "Team", "Method"), winners) if winners else "",
         foot(site, here, record),
         summary=record.summary,
+        names=record.aliases,
         hide=["navigation"],
         boost=1.5,
     )
@@ -222,6 +225,7 @@ def _results_page(site: Site, record: Results) -> str:
         *sections,
         foot(site, here, record),
         summary=record.summary,
+        names=record.aliases,
         hide=["navigation"],
     )
 
@@ -252,6 +256,7 @@ def _sample_page(site: Site, record: Sample) -> str:
         "## Facts\n\n" + facts_table(site, record, facts),
         foot(site, here, record),
         summary=record.summary,
+        names=record.aliases,
         hide=["navigation"],
     )
 

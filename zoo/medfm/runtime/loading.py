@@ -74,6 +74,7 @@ def load(
         CheckpointError, UnsafeFileError: the weights do not fit, or could run code.
         UsageError: there is no such device or dtype.
 
+    >>> import medfm
     >>> medfm.load("sceptr").embed([{"CDR3A": "CAVSGGSYIPTF", "CDR3B": "CASSIRSSYEQYF"}]).vectors.shape
     (1, 64)
     """
