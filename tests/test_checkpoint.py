@@ -56,10 +56,14 @@ def test_every_format_gives_the_same_network(form: str, network: Small, tmp_path
         save_file(network.state_dict(), path)
     elif form == "torchscript":
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch would rather see another exporter; old checkpoints stay what they are
+            warnings.simplefilter(
+                "ignore"
+            )  # torch would rather see another exporter; old checkpoints stay what they are
             torch.jit.trace(network, torch.zeros(2, 3)).save(str(path))
     else:
-        torch.save({"state_dict": network.state_dict(), "epoch": 3} if form == "nested pt" else network.state_dict(), path)
+        torch.save(
+            {"state_dict": network.state_dict(), "epoch": 3} if form == "nested pt" else network.state_dict(), path
+        )
     drop = {"positions": "TorchScript keeps buffers that are not persistent"} if form == "torchscript" else {}
     loaded = checkpoint.load(Small, path, drop=drop)
     x = parity.values("x", (2, 3))
@@ -97,7 +101,9 @@ def test_every_key_that_does_not_fit_is_named(network: Small, tmp_path: Path) ->
 
 
 def test_keys_are_renamed_and_dropped_by_declared_rules_only(network: Small, tmp_path: Path) -> None:
-    state = {f"module.{key}": tensor for key, tensor in network.state_dict().items()} | {"module.head.w": torch.zeros(1)}
+    state = {f"module.{key}": tensor for key, tensor in network.state_dict().items()} | {
+        "module.head.w": torch.zeros(1)
+    }
     save_file(state, tmp_path / "w.safetensors")
     with pytest.raises(CheckpointError):
         checkpoint.load(Small, tmp_path / "w.safetensors", rename=[(r"^module\.", "")])
@@ -165,7 +171,8 @@ def test_a_torchscript_archive_may_name_nothing_but_tensors(tmp_path: Path) -> N
     [
         struct.pack("<Q", 1 << 40),
         struct.pack("<Q", 2) + b"[]",
-        struct.pack("<Q", 60) + json.dumps({"w": {"dtype": "F32", "shape": [9], "data_offsets": [0, 36]}}).encode().ljust(60),
+        struct.pack("<Q", 60)
+        + json.dumps({"w": {"dtype": "F32", "shape": [9], "data_offsets": [0, 36]}}).encode().ljust(60),
     ],
     ids=["huge header", "no mapping", "offsets beyond the end"],
 )

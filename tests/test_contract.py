@@ -65,7 +65,9 @@ def test_orienting_and_restoring_gives_the_same_mask_in_world_space(axes: str, i
     stored = turned(image, axes)
     (item,) = engine.read(steps, stored)
     prepared = engine.prepare(steps, [item])
-    assert np.array_equal(prepared.batch["image"][0, 0].numpy(), nibabel.as_closest_canonical(image).get_fdata(dtype=np.float32))
+    assert np.array_equal(
+        prepared.batch["image"][0, 0].numpy(), nibabel.as_closest_canonical(image).get_fdata(dtype=np.float32)
+    )
     (frame,) = prepared.frames
     assert frame is not None
     mask = engine.restore(prepared.batch["image"][0], frame, output)

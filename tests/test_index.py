@@ -23,7 +23,11 @@ def test_the_index_answers_as_the_typed_catalog(small_catalog: Path) -> None:
             assert index.record(record.id) == to_json(record, catalog.files[record.id])
         for kind, filters in FACETS.items():
             for name in filters:
-                words = {word for r in catalog.records[kind].values() for word in facets_of(r, catalog.taxonomy).get(name, ())}
+                words = {
+                    word
+                    for r in catalog.records[kind].values()
+                    for word in facets_of(r, catalog.taxonomy).get(name, ())
+                }
                 for word in words:
                     typed = [r.id for r in select(catalog, kind, **{name: word})]
                     assert [row["id"] for row in index.select(kind, [(name, [word])])] == typed, (kind, name, word)
@@ -64,7 +68,10 @@ def test_search_finds_names_aliases_synonyms_and_summaries(small_catalog: Path) 
         assert index.search("BaseEncoder")[0]["id"] == "base-encoder"
         assert index.search("Base-1")[0]["id"] == "base-encoder"
         assert index.search("skull stripping", kind="model")[0]["id"] == "child-encoder"
-        assert {hit["id"] for hit in index.search("exists only in these tests", kind="dataset")} == {"parent-set", "child-set"}
+        assert {hit["id"] for hit in index.search("exists only in these tests", kind="dataset")} == {
+            "parent-set",
+            "child-set",
+        }
         assert index.search("") == []
         assert index.search('"; DROP TABLE records; --') == [] or index.ids()
 
@@ -121,7 +128,9 @@ def test_content_that_carries_its_index_is_not_indexed_again(
         assert index.record("child-set")["name"] == "NewName"
 
 
-def test_a_catalog_with_problems_gets_no_index(small_catalog: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_catalog_with_problems_gets_no_index(
+    small_catalog: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MEDFM_CACHE", str(tmp_path / "cache"))
     (small_catalog / "catalog" / "models" / "base-encoder.yaml").write_text("name: [")
     with pytest.raises(CatalogError):
@@ -149,9 +158,9 @@ def test_the_graph_has_every_reference(small_catalog: Path) -> None:
     assert graph.has_edge("child-encoder", "child-set", "scored-on")
     assert graph.has_edge("example-cup-2025", "overlap", "ranks-by")
     with Index.open(str(small_catalog)) as index:
-        assert {(e["source"], e["relation"], e["target"]) for e in index.edges()} == set(
+        assert {(e["source"], e["relation"], e["target"]) for e in index.edges()} == {
             (s, key, t) for s, t, key in graph.edges(keys=True)
-        )
+        }
 
 
 def test_to_pandas_has_a_row_a_record(small_catalog: Path) -> None:
@@ -169,6 +178,7 @@ def test_every_column_and_bound_points_at_a_field() -> None:
     catalog = Catalog.load()
     for kind, columns in COLUMNS.items():
         records = [to_json(r, catalog.files[r.id]) for r in catalog.records[kind].values()]
+        assert records, kind
         for name, path in columns.items():
             assert any(value_at(record, path) not in (None, []) for record in records), (kind, name)
     assert all(kind in FACETS for kind in BOUNDS)

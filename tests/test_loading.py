@@ -72,7 +72,13 @@ def test_what_a_network_can_do_agrees_with_the_records_tasks(runner: Runner) -> 
     for method, served in capabilities.TASKS.items():
         assert (method in runner.can) == bool(tasks & set(served)), (method, runner.record.tasks)
     assert runner.record.output is not None
-    described = {"embed": "embedding", "classify": "scores", "segment": "segmentation", "detect": "events", "generate": "text"}
+    described = {
+        "embed": "embedding",
+        "classify": "scores",
+        "segment": "segmentation",
+        "detect": "events",
+        "generate": "text",
+    }
     for method, field in described.items():
         assert (method in runner.can) == (getattr(runner.record.output, field) is not None)
 

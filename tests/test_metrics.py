@@ -41,7 +41,10 @@ def test_masks_of_different_shapes_are_refused() -> None:
 
 def test_every_implementation_of_medfm_that_a_record_names_exists() -> None:
     named = [
-        name for metric in medfm.Catalog.load().metrics.values() for name in metric.implementation if name.startswith("medfm.")
+        name
+        for metric in medfm.Catalog.load().metrics.values()
+        for name in metric.implementation
+        if name.startswith("medfm.")
     ]
     assert named
     for name in named:

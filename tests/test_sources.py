@@ -60,7 +60,9 @@ def make_wheel(folder: Path, members: dict[str, bytes], name: str = "toyweights"
             archive.writestr(member, data)
         archive.writestr(f"{name}/__init__.py", "raise SystemExit('the wheel was imported')")
         archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
         archive.writestr(f"{info}/RECORD", "")
     return path
 
@@ -200,7 +202,7 @@ def url(site: Site, sha256: str | None = SHA) -> UrlOrigin:
 
 def test_a_cut_download_leaves_nothing_and_the_next_try_succeeds(cache: Path) -> None:
     with serving(Site(files={"/model.bin": DATA}, cut={"/model.bin": 1})) as site:
-        with pytest.raises(SourceError, match="cut off|could not|reached"):
+        with pytest.raises(SourceError, match=r"cut off|could not|reached"):
             sources.fetch(url(site), progress=False)
         assert leftovers(cache) == []
         assert sources.fetch(url(site), progress=False)["weights"].read_bytes() == DATA
@@ -212,7 +214,9 @@ def test_wrong_bytes_are_not_kept(cache: Path) -> None:
     assert leftovers(cache) == []
 
 
-@pytest.mark.parametrize(("status", "error"), [(401, GateError), (403, GateError), (404, SourceError), (500, SourceError)])
+@pytest.mark.parametrize(
+    ("status", "error"), [(401, GateError), (403, GateError), (404, SourceError), (500, SourceError)]
+)
 def test_each_refusal_has_its_error(status: int, error: type[Exception]) -> None:
     with serving(Site(status={"/model.bin": status})) as site, pytest.raises(error, match=str(status)):
         sources.fetch(url(site), progress=False)

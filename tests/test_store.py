@@ -102,6 +102,8 @@ def test_every_field_is_used_at_least_twice_in_the_real_catalog() -> None:
 
 
 def test_summaries_are_short_and_without_marketing() -> None:
-    loud = re.compile(r"state[- ]of[- ]the[- ]art|cutting[- ]edge|groundbreaking|revolutioni|unprecedented", re.IGNORECASE)
+    loud = re.compile(
+        r"state[- ]of[- ]the[- ]art|cutting[- ]edge|groundbreaking|revolutioni|unprecedented", re.IGNORECASE
+    )
     for record in Catalog.load().all():
         assert not loud.search(record.summary), record.id

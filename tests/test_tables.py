@@ -100,6 +100,8 @@ def test_results_become_one_row_a_score_with_its_protocol() -> None:
     found = list(scores(CATALOG.results["doe-2024"].model_dump(mode="json")))
     assert len(found) == 5
     assert len({score["id"] for score in found}) == 5
+    chosen = columns("results", ["model", "value"])
+    assert len(rows([CATALOG.results["doe-2024"].model_dump(mode="json")], chosen)) == 5
     assert found[2] | {"id": ""} == {
         "id": "",
         "source": "doe-2024",

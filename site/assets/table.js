@@ -27,7 +27,8 @@ class Explorer {
       text: row.textContent.toLowerCase() + " " + data.rows[i].text,
     }))
     this.readAddress()
-    box.replaceChildren(this.bar(), this.chosen(), element("div", { class: "mt-scroll", tabindex: "0" }, this.table))
+    const scroll = { class: "mt-scroll", tabindex: "0", role: "region", "aria-label": `Table of ${data.noun}` }
+    box.replaceChildren(this.bar(), this.chosen(), element("div", scroll, this.table))
     this.headers()
     this.update()
     addEventListener("popstate", () => {

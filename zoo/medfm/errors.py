@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 
+_SHOWN = 20  # problems that the message of a CatalogError lists; `problems` has all
+
+
 class MedfmError(Exception):
     """The base of every error that medfm raises on purpose."""
 
@@ -54,7 +57,11 @@ class CatalogError(MedfmError, ExceptionGroup[Problem]):
         return CatalogError(excs)
 
     def __str__(self) -> str:
-        return "\n".join([_count(self.problems), *(f"  {problem}" for problem in self.problems)])
+        shown = [f"  {problem}" for problem in self.problems[:_SHOWN]]
+        more = len(self.problems) - _SHOWN
+        return "\n".join(
+            [_count(self.problems), *shown, *([f"  and {more} more: run medfm check"] if more > 0 else [])]
+        )
 
 
 class InputError(MedfmError, ValueError):

@@ -180,3 +180,18 @@ def value_at(record: object, path: str) -> object:
         return list(dict.fromkeys(found))
     inner = record.get(first) if isinstance(record, dict) else None
     return value_at(inner, rest) if rest and inner is not None else inner
+
+
+def as_text(value: object, joint: str = ", ") -> str:
+    """Return a JSON value as text; "" for what is absent."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return joint.join(as_text(item) for item in value)
+    if isinstance(value, dict):
+        return joint.join(f"{key} {as_text(item)}" for key, item in value.items() if item is not None)
+    if isinstance(value, int) and abs(value) >= 100_000:
+        return f"{value:,}" if joint == ", " else str(value)
+    return str(value)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from medfm.catalog.records import Competition, Dataset, Model, Record, Results, Sample
+from medfm.errors import MissingExtraError
 
 if TYPE_CHECKING:
     import networkx
@@ -59,8 +60,10 @@ def edges(catalog: Catalog) -> list[Edge]:
 
 def to_networkx(catalog: Catalog) -> networkx.MultiDiGraph[str]:
     """Return the graph: nodes with `kind` and `name`, edges with the relation as key and `details`."""
-    import networkx
-
+    try:
+        import networkx
+    except ImportError:
+        raise MissingExtraError("networkx", "tables", why="making the graph") from None
     graph: networkx.MultiDiGraph[str] = networkx.MultiDiGraph()
     for record in catalog.all():
         graph.add_node(record.id, kind=record.kind, name=record.name)

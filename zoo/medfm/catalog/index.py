@@ -7,13 +7,11 @@ wheel ships the one of its own content.
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 
 from medfm import content
 from medfm.catalog.facets import BOUNDS, FACETS, VOCABULARY, number
-from medfm.errors import UnknownIdError, UsageError, near_misses
 
 TYPE_CHECKING = False  # importing typing would cost look-ups 3 ms
 if TYPE_CHECKING:
@@ -23,7 +21,7 @@ if TYPE_CHECKING:
 
     from medfm.catalog.store import Catalog
 
-LAYOUT = "6"
+LAYOUT = "7"
 """Raised whenever the tables, or the JSON in them, change: an index of another layout is never opened."""
 
 SEALED = "index.sqlite"
@@ -87,6 +85,8 @@ class Index:
             ).fetchall()
             row = rows[0] if len(rows) == 1 else None
         if row is None:
+            from medfm.errors import UnknownIdError, near_misses
+
             names = [r[0] for r in self._db.execute("SELECT id FROM records UNION SELECT name FROM records")]
             raise UnknownIdError("record", id, near_misses(id, names))
         return _json(row[0])
@@ -107,6 +107,16 @@ class Index:
             UsageError: there is no such filter.
             UnknownIdError: a word is not in the taxonomy.
         """
+        where, values = self._where(kind, filters)
+        return [_json(row[0]) for row in self._db.execute(f"SELECT columns FROM lists WHERE {where}", values)]  # noqa: S608
+
+    def cells(self, kind: str, filters: Iterable[tuple[str, Sequence[str]]] = ()) -> list[list[str]]:
+        """Return what `select` returns as texts, one list a record: thousands of them in milliseconds."""
+        where, values = self._where(kind, filters)
+        return [row[0].split("\t") for row in self._db.execute(f"SELECT cells FROM lists WHERE {where}", values)]  # noqa: S608
+
+    def _where(self, kind: str, filters: Iterable[tuple[str, Sequence[str]]]) -> tuple[str, list[str]]:
+        """Return the SQL condition, and the values in it, that filters stand for."""
         where, values = ["kind = ?"], [kind]
         for name, words in filters:
             if name in FACETS[kind]:
@@ -120,10 +130,11 @@ class Index:
                     where.append(f"id IN (SELECT id FROM numbers WHERE name = ? AND value {sign} CAST(? AS REAL))")  # noqa: S608
                     values += [field, str(number(word))]
             else:
+                from medfm.errors import UsageError, near_misses
+
                 offer = near_misses(name, [*FACETS[kind], *BOUNDS.get(kind, {})])
                 raise UsageError(f"{kind} records have no filter {name!r}; try {' or '.join(offer or FACETS[kind])}")
-        statement = f"SELECT columns FROM records WHERE {' AND '.join(where)} ORDER BY id"  # noqa: S608  # fixed words
-        return [_json(row[0]) for row in self._db.execute(statement, values)]
+        return f"{' AND '.join(where)} ORDER BY id", values
 
     def _word(self, filter_: str, word: str) -> str:
         facet = VOCABULARY.get(filter_, filter_)
@@ -134,6 +145,8 @@ class Index:
             "SELECT word FROM words WHERE facet = ? AND spelling = ?", (facet, _spelling(word))
         ).fetchone()
         if row is None:
+            from medfm.errors import UnknownIdError, near_misses
+
             words = [r[0] for r in self._db.execute("SELECT DISTINCT word FROM words WHERE facet = ?", (facet,))]
             raise UnknownIdError(facet, word, near_misses(word, words))
         return str(row[0])
@@ -186,6 +199,8 @@ class Index:
 
 
 def _json(text: str) -> dict[str, Any]:
+    import json
+
     value: dict[str, Any] = json.loads(text)
     return value
 
@@ -238,6 +253,8 @@ def _state(root: str) -> str:
     Content that carries its index was installed, and belongs to the installer, which replaces whole folders: there the
     folders' own times say enough, and ten thousand files cost nothing. Anywhere else every file is looked at.
     """
+    from zlib import crc32
+
     parts = [LAYOUT]
     alone = os.path.exists(f"{root}/{SEALED}")  # noqa: PTH110
     for folder in _folders(root):
@@ -247,11 +264,12 @@ def _state(root: str) -> str:
             continue
         try:
             names = ["."] if alone else sorted(os.listdir(handle))  # noqa: PTH208
-            for name in names:
-                s = os.stat(name, dir_fd=handle)
-                parts.append(f"{folder}/{name} {s.st_size} {s.st_mtime_ns} {s.st_ctime_ns} {s.st_ino}")
+            states = [os.stat(name, dir_fd=handle) for name in names]
         finally:
             os.close(handle)
+        # hashes of whole numbers are the same in every process; those of texts are not
+        values = hash(tuple([(s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino) for s in states]))
+        parts.append(f"{folder} {len(names)} {crc32('/'.join(names).encode())} {values}")
     return "\n".join(parts)
 
 

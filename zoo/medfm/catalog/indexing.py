@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from medfm.catalog import store
-from medfm.catalog.facets import COLUMNS, VOCABULARY, value_at
+from medfm.catalog.facets import COLUMNS, VOCABULARY, as_text, value_at
 from medfm.catalog.graph import edges
 from medfm.catalog.index import content_digest
 from medfm.catalog.records import Model, Record
@@ -21,7 +21,8 @@ from medfm.errors import CatalogError, SourceError
 
 _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
-CREATE TABLE records (id TEXT UNIQUE, kind TEXT, name TEXT, summary TEXT, columns TEXT, json TEXT);
+CREATE TABLE records (id TEXT UNIQUE, kind TEXT, name TEXT, summary TEXT, json TEXT);
+CREATE TABLE lists (kind TEXT, id TEXT, cells TEXT, columns TEXT, PRIMARY KEY (kind, id)) WITHOUT ROWID;
 CREATE TABLE names (spelling TEXT, id TEXT);
 CREATE TABLE facets (filter TEXT, word TEXT, id TEXT);
 CREATE TABLE numbers (name TEXT, value REAL, id TEXT);
@@ -86,9 +87,11 @@ def build(catalog: Catalog, connection: sqlite3.Connection, digest: str = "") ->
         values = to_json(record, catalog.files[record.id])
         columns = {name: value_at(values, path) for name, path in COLUMNS[record.kind].items()}
         cursor = insert(
-            "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?)",
-            (record.id, record.kind, record.name, record.summary, dump(columns), dump(values)),
+            "INSERT INTO records VALUES (?, ?, ?, ?, ?)",
+            (record.id, record.kind, record.name, record.summary, dump(values)),
         )
+        cells = "\t".join(" ".join(as_text(value).split()) for value in columns.values())
+        insert("INSERT INTO lists VALUES (?, ?, ?, ?)", (record.kind, record.id, cells, dump(columns)))
         facets = facets_of(record, taxonomy)
         connection.executemany(
             "INSERT INTO facets VALUES (?, ?, ?)",

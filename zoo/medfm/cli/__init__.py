@@ -62,16 +62,20 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(command: str, arguments: list[str]) -> int:
-    from medfm.errors import MedfmError, UnknownIdError, near_misses
+    from importlib import import_module
 
     try:
         if command not in COMMANDS:
-            raise UnknownIdError("command", command, near_misses(command, COMMANDS))
-        from importlib import import_module
+            from medfm.errors import UnknownIdError, near_misses
 
+            raise UnknownIdError("command", command, near_misses(command, COMMANDS))
         module = import_module(f"medfm.cli.{COMMANDS[command][0]}")
         code: int = getattr(module, command.replace("list", "list_"))(arguments)
-    except MedfmError as error:
+    except Exception as error:
+        from medfm.errors import MedfmError  # only failures pay for it
+
+        if not isinstance(error, MedfmError):
+            raise
         print(f"medfm: {error}", file=sys.stderr)
         return 2
     sys.stdout.flush()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 
 from medfm.catalog.facets import BOUNDS, FACETS, KIND_NAMES
-from medfm.errors import UsageError, did_you_mean, near_misses
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +32,8 @@ class Parser(argparse.ArgumentParser):
         Raises:
             UsageError: always.
         """
+        from medfm.errors import UsageError, did_you_mean, near_misses
+
         if message.startswith("unrecognized arguments:"):
             wrong = message.split(":", 1)[1].split()[0]
             known = [option for action in self._actions for option in action.option_strings]
@@ -70,6 +71,8 @@ def filters(namespace: argparse.Namespace, kind: str) -> list[tuple[str, list[st
         words = getattr(namespace, name.replace("-", "_"), None)
         if words:
             if name not in FACETS[kind] and name not in BOUNDS.get(kind, {}):
+                from medfm.errors import UsageError
+
                 raise UsageError(f"{KIND_NAMES[kind]} have no filter --{name}")
             given.append((name, words))
     return given

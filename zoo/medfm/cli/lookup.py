@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 
-from medfm.catalog.facets import COLUMNS, KIND_NAMES, kind_named
+from medfm.catalog.facets import COLUMNS, KIND_NAMES, as_text, kind_named
 from medfm.catalog.index import Index
 from medfm.cli import printing
 from medfm.cli.arguments import Parser, add_filters, add_formats, filters
-from medfm.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,12 +28,15 @@ def list_(arguments: list[str]) -> int:
     parser.add_argument("--count", action="store_true", help="print how many there are, nothing else")
     given = parser.parse_args(arguments)
     with Index.open() as index:
-        found = index.select(kind, filters(given, kind))
+        if given.format:
+            printing.rows(index.select(kind, filters(given, kind)), list(COLUMNS[kind]), given.format)
+            return 0
+        found = index.cells(kind, filters(given, kind))
     if given.count:
         print(len(found))
     else:
-        printing.rows(found, list(COLUMNS[kind]), given.format)
-        if not given.format and sys.stdout.isatty():
+        printing.table(found, list(COLUMNS[kind]))
+        if sys.stdout.isatty():
             print(f"\n{len(found)} {KIND_NAMES[kind]}")
     return 0
 
@@ -77,7 +78,7 @@ def show(arguments: list[str]) -> int:
     if given.field:
         return _field(record, given.field, given.format)
     if given.format == "json":
-        print(json.dumps(record, indent=2, ensure_ascii=False))
+        print(printing.as_json(record))
     elif given.format == "csv":
         printing.rows([{"field": path, "value": value} for path, value in _flat(record)], ["field", "value"], "csv")
     else:
@@ -86,7 +87,7 @@ def show(arguments: list[str]) -> int:
 
 
 def _field(record: dict[str, Any], path: str, form: str | None) -> int:
-    from medfm.errors import did_you_mean, near_misses
+    from medfm.errors import UsageError, did_you_mean, near_misses
 
     value: Any = record
     for part in path.replace("[", ".").replace("]", "").split("."):
@@ -100,11 +101,7 @@ def _field(record: dict[str, Any], path: str, form: str | None) -> int:
     if form == "csv":
         printing.rows([{"field": path, "value": value}], ["field", "value"], "csv")
     else:
-        print(
-            json.dumps(value, indent=2, ensure_ascii=False)
-            if form == "json" or isinstance(value, dict | list)
-            else value
-        )
+        print(printing.as_json(value) if form == "json" or isinstance(value, dict | list) else value)
     return 0
 
 
@@ -121,7 +118,7 @@ def _card(record: dict[str, Any], edges: list[dict[str, str]], papers: list[dict
     cells = []
     for path, value in _flat({key: value for key, value in record.items() if key not in _ASIDE}):
         note = _note(record, path)
-        cells.append([path, printing.plain(value), note])
+        cells.append([path, as_text(value), note])
     if cells:
         printing.table(cells, ["field", "value", "source"])
     for name, title in (
@@ -139,7 +136,7 @@ def _card(record: dict[str, Any], edges: list[dict[str, str]], papers: list[dict
         print(
             f"\n{protocol['dataset']}{split}, {protocol['setting']}, {table['metric']} in {table['unit']}, {table['locator']}:"
         )
-        printing.table([[s["model"], printing.plain(s["value"])] for s in table["scores"]], ["model", "value"])
+        printing.table([[s["model"], as_text(s["value"])] for s in table["scores"]], ["model", "value"])
     if record["sources"]:
         print("\nsources:")
         for id, source in record["sources"].items():
@@ -197,6 +194,8 @@ def compare(arguments: list[str]) -> int:
         records = [index.record(id) for id in given.ids]
     kinds = {record["kind"] for record in records}
     if len(kinds) > 1:
+        from medfm.errors import UsageError
+
         raise UsageError(f"records of one kind can be compared, not {' and '.join(sorted(kinds))}")
     from medfm.cli.comparing import compare as print_comparison
 
@@ -228,6 +227,8 @@ def cite(arguments: list[str]) -> int:
         if given.kind or chosen:
             records += [index.record(row["id"]) for row in index.select(kind, chosen)]
         if not (given.ids or given.search or given.kind or chosen):
+            from medfm.errors import UsageError
+
             raise UsageError("say what to cite: ids, --search TEXT, or --kind with filters (see medfm cite --help)")
         keys: dict[str, None] = {}
         for record in records:
@@ -237,7 +238,7 @@ def cite(arguments: list[str]) -> int:
             for model in sorted(scored):
                 keys |= dict.fromkeys(index.record(model)["papers"])
         papers = index.papers(keys)
-    print(json.dumps(papers, indent=2, ensure_ascii=False) if given.format else "\n".join(p["bibtex"] for p in papers))
+    print(printing.as_json(papers) if given.format else "\n".join(p["bibtex"] for p in papers))
     return 0
 
 
@@ -256,6 +257,8 @@ def graph(arguments: list[str]) -> int:
         edges = index.edges()
         start = index.record(given.id)["id"] if given.id else None
     if start is None and given.format is None:
+        from medfm.errors import UsageError
+
         raise UsageError("name a record, or choose --json, --csv or --dot for the whole graph")
     above = {e["source"]: [x for x in edges if x["source"] == e["source"]] for e in edges}
     below = {e["target"]: [x for x in edges if x["target"] == e["target"]] for e in edges}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
+
+from medfm.catalog.facets import as_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,45 +16,34 @@ if TYPE_CHECKING:
 def rows(found: Sequence[Mapping[str, Any]], columns: Sequence[str], form: str | None) -> None:
     """Print records as a table, as JSON or as CSV."""
     if form == "json":
-        print(json.dumps(list(found), indent=2, ensure_ascii=False))
+        print(as_json(list(found)))
     elif form == "csv":
         import csv
 
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(columns)
-        writer.writerows([plain(row.get(column), ";") for column in columns] for row in found)
+        writer.writerows([as_text(row.get(column), ";") for column in columns] for row in found)
     else:
-        table([[plain(row.get(column)) for column in columns] for row in found], columns)
+        table([[as_text(row.get(column)) for column in columns] for row in found], columns)
 
 
 def table(cells: Sequence[Sequence[str]], columns: Sequence[str]) -> None:
     """Print a table that fits the terminal: the widest columns are cut first."""
     if not cells:
         return
-    widths = [max(len(str(row[i])) for row in [columns, *cells]) for i in range(len(columns))]
+    titles = [column.upper() for column in columns]
+    widths = [max(map(len, column)) for column in zip(titles, *cells, strict=True)]
     if sys.stdout.isatty():
         room = os.get_terminal_size().columns - 2 * (len(widths) - 1)
         while sum(widths) > room and max(widths) > 12:
             widths[widths.index(max(widths))] -= 1
-    lines = []
-    for row in [[column.upper() for column in columns], *cells]:
-        shown = [
-            cell if len(cell) <= width else cell[: width - 1] + "…" for cell, width in zip(row, widths, strict=True)
-        ]
-        lines.append("  ".join(cell.ljust(width) for cell, width in zip(shown, widths, strict=True)).rstrip())
-    print("\n".join(lines))
+        cells = [[c if len(c) <= w else c[: w - 1] + "…" for c, w in zip(row, widths, strict=True)] for row in cells]
+    form = "  ".join(f"%-{width}s" for width in widths)
+    print("\n".join((form % tuple(row)).rstrip() for row in (titles, *cells)))
 
 
-def plain(value: object, joint: str = ", ") -> str:
-    """Return a JSON value as text; "" for what is absent."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list):
-        return joint.join(plain(item) for item in value)
-    if isinstance(value, dict):
-        return joint.join(f"{key} {plain(item)}" for key, item in value.items() if item is not None)
-    if isinstance(value, int) and abs(value) >= 100_000:
-        return f"{value:,}" if joint == ", " else str(value)
-    return str(value)
+def as_json(value: object) -> str:
+    """Return a value as JSON for people and programs."""
+    import json  # it costs look-ups that print tables a millisecond
+
+    return json.dumps(value, indent=2, ensure_ascii=False)

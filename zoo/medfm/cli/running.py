@@ -8,6 +8,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+from medfm.catalog.facets import as_text
 from medfm.catalog.index import Index
 from medfm.cli import printing
 from medfm.cli.arguments import Parser
@@ -73,7 +74,7 @@ def _values(step: dict[str, Any]) -> str:
                 f"{key} <- " + "; ".join(f"{i['step']}({_values(i)})" for i in items) for key, items in value.items()
             ]
         else:
-            parts.append(f"{name} {printing.plain(value)}")
+            parts.append(f"{name} {as_text(value)}")
     return ", ".join(parts)
 
 

@@ -30,7 +30,7 @@ from medfm.publishing.columns import Column, columns
 from medfm.publishing.prose import page, plural
 from medfm.publishing.reference_pages import timeline_chart
 from medfm.publishing.site import Site, state_mark
-from medfm.publishing.tables import Row, markdown, rows, scores, sort_value
+from medfm.publishing.tables import Row, markdown, rows, sort_value
 
 FOLDER = "survey/chapters"
 
@@ -124,8 +124,6 @@ def _table(site: Site, here: str, text: str) -> str:
     keys = options["columns"].split(",") if "columns" in options else None
     chosen = columns(kind, keys) if keys else site.chosen(kind)
     plain = [site.plain[record.id] for record in sorted(records, key=lambda r: (r.name.lower(), r.id))]
-    if kind == "results":
-        plain = [score for record in plain for score in scores(record)]
     made = rows(plain, chosen)
     if "sort" in options:
         made = _sorted(made, plain, columns(kind, [options["sort"].lstrip("-")])[0], options["sort"].startswith("-"))

@@ -6,6 +6,7 @@ mode. Shape and words carry what color does, and each picture has a title and a 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -142,7 +143,8 @@ def lineage(focus: str, nodes: Sequence[Node], arrows: Sequence[Arrow]) -> str:
         top = (height - len(columns[column]) * row) / 2
         for j, node in enumerate(columns[column]):
             place[node.id] = (i * (box + gap) + 4, top + j * row + 6)
-    parts = [_arrow(arrow, place, box) for arrow in arrows]
+    many = {parent for parent, count in Counter(arrow.parent for arrow in arrows).items() if count > 1}
+    parts = [_arrow(arrow, place, box, at_child=arrow.parent in many) for arrow in arrows]
     parts += [_box(node, *place[node.id], box, node.id == focus) for node in nodes]
     name = known[focus].name
     sentences = [f"{known[a.child].name} is {a.relation.replace('-', ' ')} {known[a.parent].name}." for a in arrows]
@@ -176,14 +178,17 @@ def _box(node: Node, x: float, y: float, width: int, focus: bool) -> str:
     return f"<g>{inner}</g>" if focus else f'<a href="{attribute(node.href)}">{inner}</a>'
 
 
-def _arrow(arrow: Arrow, place: Mapping[str, tuple[float, float]], box: int) -> str:
+def _arrow(arrow: Arrow, place: Mapping[str, tuple[float, float]], box: int, *, at_child: bool) -> str:
     (x1, y1), (x2, y2) = place[arrow.parent], place[arrow.child]
     x1, y1, y2 = x1 + box, y1 + 20, y2 + 20
     middle = (x1 + x2) / 2
     curve = f"M{x1:g} {y1:g}C{middle:g} {y1:g} {middle:g} {y2:g} {x2 - 6:g} {y2:g}"
     head = f"M{x2:g} {y2:g}l-7 -4v8z"
-    # the label sits where the line is flat, at the parent's end, so that labels of one child do not lie upon each other
-    label = f'<text class="label" x="{x1 + 5:g}" y="{y1 - 5:g}">{attribute(arrow.relation.replace("-", " "))}</text>'
+    # the label sits where the line is flat: at the parent's end, or at the child's where the parent has several children,
+    # so that labels do not lie upon each other
+    x, y, anchor = (x2 - 10, y2 - 5, "end") if at_child else (x1 + 5, y1 - 5, "start")
+    word = attribute(arrow.relation.replace("-", " "))
+    label = f'<text class="label" x="{x:g}" y="{y:g}" text-anchor="{anchor}">{word}</text>'
     return f'<path class="edge" d="{curve}"/><path class="head" d="{head}"/>{label}'
 
 

@@ -100,8 +100,8 @@ _COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("implementation", "Implementations", "implementation"),
     ),
     "challenge": (
-        Column("number", "No.", "number", "year"),
         Column("name", "Challenge", "id", "record", "challenge"),
+        Column("number", "No.", "number", "year"),
         Column("question", "Question", "question"),
         Column("named-by", "Named by", "named_by"),
     ),

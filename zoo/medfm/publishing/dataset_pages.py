@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from medfm.catalog.records import Competition, Dataset
 from medfm.publishing.columns import size_text
-from medfm.publishing.facts import Fact, evidence, facts_table, foot, head
-from medfm.publishing.prose import badge, bullets, escape, link, page, plural, relative, table
+from medfm.publishing.facts import Fact, evidence, facts_table, foot, head, sheet
+from medfm.publishing.prose import badge, bullets, escape, link, plural, relative, table
 from medfm.publishing.scores import comparisons
 from medfm.publishing.site import Site
 
@@ -23,8 +23,8 @@ ACCESS = {
 def dataset_page(site: Site, record: Dataset) -> str:
     """Return the page of one dataset."""
     here = site.page(record.id)
-    return page(
-        record.name,
+    return sheet(
+        record,
         head(record, _badges(record)),
         "## Facts\n\n" + facts_table(site, record, _facts(site, here, record)),
         _splits(record),
@@ -34,10 +34,6 @@ def dataset_page(site: Site, record: Dataset) -> str:
         _competitions(site, here, record),
         _scores(site, here, record),
         foot(site, here, record),
-        summary=record.summary,
-        names=record.aliases,
-        hide=["navigation"],
-        boost=1.5,
     )
 
 

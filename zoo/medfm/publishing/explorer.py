@@ -15,7 +15,7 @@ from medfm.catalog.facets import KIND_NAMES, VOCABULARY
 from medfm.publishing.columns import columns
 from medfm.publishing.prose import attribute
 from medfm.publishing.site import Site, state_mark
-from medfm.publishing.tables import Row, markdown, rows, scores, sort_value
+from medfm.publishing.tables import Row, entries, markdown, rows, sort_value
 
 # kind -> the filters that the page offers, with their labels; those that tell nothing apart are left out.
 FILTERS: dict[str, dict[str, str]] = {
@@ -63,10 +63,7 @@ _IDS = frozenset({"model", "dataset", "metric", "source"})
 
 def plain_records(site: Site, kind: str) -> list[dict[str, Any]]:
     """Return what the rows of a kind's table are made of: its records or, for results, their scores."""
-    records = [site.plain[record.id] for record in site.all(kind)]
-    if kind == "results":
-        return [score for record in records for score in scores(record)]
-    return records
+    return [dict(entry) for entry in entries(site.plain[record.id] for record in site.all(kind))]
 
 
 def explorer(site: Site, here: str, kind: str) -> str:

@@ -11,7 +11,7 @@ from medfm.catalog.completeness import State, completeness, state
 from medfm.catalog.facets import KIND_NAMES
 from medfm.catalog.records import EDITORIAL, Record, Source
 from medfm.catalog.rules import covering, source_of
-from medfm.publishing.prose import bullets, escape, link, table
+from medfm.publishing.prose import bullets, escape, link, page, table
 from medfm.publishing.site import Site, state_mark
 
 
@@ -24,6 +24,19 @@ class Fact:
     value: str
     optional: bool = False
     """Left out of the table where it is not looked up (but shown as undisclosed, and where it has a value)."""
+
+
+def sheet(record: Record, *sections: str, boost: float = 1.5) -> str:
+    """Return a record's page: the renderer's front matter and the sections that are not empty."""
+    return page(
+        record.name,
+        *sections,
+        summary=record.summary,
+        hide=["navigation"],
+        boost=boost,
+        names=record.aliases,
+        json=f"api/{KIND_NAMES[record.kind]}/{record.id}.json",
+    )
 
 
 def facts_table(site: Site, record: Record, facts: Iterable[Fact]) -> str:

@@ -9,8 +9,8 @@ from medfm.catalog.records import Ancestor, Dataset, Model
 from medfm.publishing import charts
 from medfm.publishing.columns import size_text
 from medfm.publishing.examples import contract_section, example_section
-from medfm.publishing.facts import Fact, evidence, facts_table, foot, head
-from medfm.publishing.prose import badge, bullets, escape, link, page, plural, relative, table
+from medfm.publishing.facts import Fact, evidence, facts_table, foot, head, sheet
+from medfm.publishing.prose import badge, bullets, escape, link, plural, relative, table
 from medfm.publishing.scores import scores_of_model
 from medfm.publishing.site import Site, state_mark
 from medfm.publishing.tables import large
@@ -32,8 +32,8 @@ GATES = {
 def model_page(site: Site, record: Model) -> str:
     """Return the page of one model."""
     here = site.page(record.id)
-    return page(
-        record.name,
+    return sheet(
+        record,
         head(record, badges(record)),
         _superseded(site, here, record),
         _members(site, here, record),
@@ -46,9 +46,6 @@ def model_page(site: Site, record: Model) -> str:
         _scores(site, here, record),
         _challenges(site, here, record),
         foot(site, here, record),
-        summary=record.summary,
-        names=record.aliases,
-        hide=["navigation"],
         boost=2,
     )
 

@@ -36,8 +36,8 @@ LEAD = (
 RESEARCH_USE = "For research use only: nothing here is a medical device or medical advice."
 
 
-def home_page(site: Site) -> str:
-    """Return the home page: what this is, how much there is, and ways in."""
+def home_page(site: Site, *, about: bool) -> str:
+    """Return the home page: what this is, how much there is, and ways in; `about` tells whether that page exists."""
     counts = {kind: len(records) for kind, records in site.catalog.records.items()}
     models = [record for record in site.all("model") if isinstance(record, Model)]
     loadable = sum(model.loadable for model in models)
@@ -77,7 +77,11 @@ def home_page(site: Site) -> str:
                 "[The survey](survey/index.md): introduction, tasks, models, with tables from the records",
                 "[Timeline](timeline.md) and [taxonomy](taxonomy.md) as pictures",
                 "[References](references.md) with BibTeX, and [downloads](downloads.md): CSV, JSON, BibTeX",
-                "[About](about.md) this project and its relation to the survey of Jiao et al. 2026",
+                *(
+                    ["[About](about.md) this project and its relation to the survey of Jiao et al. 2026"]
+                    if about
+                    else []
+                ),
             ]
         ),
         summary="A curated zoo and knowledge base of medical foundation models: every fact with its source.",
@@ -93,8 +97,8 @@ def _ways(site: Site, facet: str, title: str) -> str:
         counted = [(t, count(site, facet, t.id, models)) for t in (term, *term.children)]
         if not counted[0][1]:
             continue
-        inner = ", ".join(f"{_filtered(facet, t)} {n}" for t, n in counted[1:] if n)
-        lines.append(f"**{_filtered(facet, term)}** {counted[0][1]}" + (f": {inner}" if inner else ""))
+        inner = ", ".join(f"{_filtered(facet, t)}&nbsp;{n}" for t, n in counted[1:] if n)
+        lines.append(f"**{_filtered(facet, term)}**&nbsp;{counted[0][1]}" + (f": {inner}" if inner else ""))
     return f'<div class="way" markdown>\n\n### {title}\n\n{bullets(lines)}\n\n</div>'
 
 

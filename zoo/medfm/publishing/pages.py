@@ -75,7 +75,10 @@ def files(catalog: Catalog, root: Path) -> Iterator[tuple[str, bytes]]:
     if problems:
         raise CatalogError(problems)
     texts = sorted((root / "site" / "text").glob("*.md"))
-    pages: list[tuple[str, str]] = [("index.md", home_page(site)), *chapters]
+    pages: list[tuple[str, str]] = [
+        ("index.md", home_page(site, about=any(path.name == "about.md" for path in texts))),
+        *chapters,
+    ]
     pages += [(f"{KIND_NAMES[kind]}/index.md", index_page(site, kind)) for kind in catalog.records]
     pages += [(site.page(record.id), record_page(site, record)) for record in site.all()]
     pages += word_pages(site)

@@ -83,6 +83,7 @@ def page(
     hide: Sequence[str] = (),
     boost: float = 1,
     names: Iterable[str] = (),
+    json: str = "",
 ) -> str:
     """Return a page with the front matter that the renderer reads; empty sections are left out.
 
@@ -93,6 +94,7 @@ def page(
         hide: parts of the renderer's frame that the page does without.
         boost: how much the page counts in searches.
         names: other names, which count in searches as much as the title.
+        json: the address, from the root of the site, of the same content as JSON.
     """
     front = [f"title: {quoted(title)}"]
     if summary:
@@ -101,6 +103,8 @@ def page(
         front.append(f"hide: [{', '.join(hide)}]")
     if other := list(names):
         front.append(f"tags: [{', '.join(map(quoted, other))}]")  # the renderer's search reads them, nothing shows them
+    if json:
+        front.append(f"json: {json}")
     if boost != 1:
         front.append(f"search: {{boost: {boost:g}}}")
     body = "\n\n".join(section.strip("\n") for section in sections if section.strip())

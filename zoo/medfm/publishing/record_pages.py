@@ -21,10 +21,10 @@ from medfm.catalog.records import (
 from medfm.catalog.rules import source_of
 from medfm.catalog.weights import PackageOrigin
 from medfm.publishing.dataset_pages import dataset_page
-from medfm.publishing.facts import Fact, facts_table, foot, head, source_link
+from medfm.publishing.facts import Fact, facts_table, foot, head, sheet, source_link
 from medfm.publishing.formulas import FormulaError, mathml
 from medfm.publishing.model_pages import model_page
-from medfm.publishing.prose import badge, bullets, escape, link, page, plural, relative, table
+from medfm.publishing.prose import badge, bullets, escape, link, plural, relative, table
 from medfm.publishing.scores import protocol_text, ranking
 from medfm.publishing.site import Found, Site
 
@@ -55,8 +55,8 @@ def record_page(site: Site, record: Record) -> str:
 def _metric_page(site: Site, record: Metric) -> str:
     here = site.page(record.id)
     badges = [badge(_DIRECTIONS[record.direction], "plain")] if record.direction else []
-    return page(
-        record.name,
+    return sheet(
+        record,
         head(record, badges),
         _definition(record),
         "## Facts\n\n" + facts_table(site, record, _metric_facts(site, here, record)),
@@ -64,10 +64,6 @@ def _metric_page(site: Site, record: Metric) -> str:
         _implementations(record),
         _metric_scores(site, here, record),
         foot(site, here, record),
-        summary=record.summary,
-        names=record.aliases,
-        hide=["navigation"],
-        boost=1.5,
     )
 
 
@@ -145,8 +141,8 @@ def _challenge_page(site: Site, record: Challenge) -> str:
         for f in record.findings
     ]
     named = ", ".join(site.link(here, model.id) for model in models)
-    return page(
-        record.name,
+    return sheet(
+        record,
         head(record, [badge(f"dimension {record.number} of 12", "plain"), badge(words[record.named_by], "plain")]),
         f"> {escape(record.question)}",
         "## What was found\n\n" + bullets(findings) if findings else "",
@@ -154,10 +150,6 @@ def _challenge_page(site: Site, record: Challenge) -> str:
         "## What is open\n\n" + bullets(map(escape, record.open_questions)) if record.open_questions else "",
         f"## Models whose authors set out to address it\n\n{named} (this project’s reading)." if named else "",
         foot(site, here, record),
-        summary=record.summary,
-        names=record.aliases,
-        hide=["navigation"],
-        boost=1.5,
     )
 
 
@@ -184,16 +176,12 @@ def _competition_page(site: Site, record: Competition) -> str:
     ]
     if not winners:
         facts.append(Fact("Winners", "winners", ""))
-    return page(
-        record.name,
+    return sheet(
+        record,
         head(record),
         "## Facts\n\n" + facts_table(site, record, facts),
         "## Winners\n\n" + table(("Rank", "Team", "Method"), winners) if winners else "",
         foot(site, here, record),
-        summary=record.summary,
-        names=record.aliases,
-        hide=["navigation"],
-        boost=1.5,
     )
 
 
@@ -206,9 +194,8 @@ def _results_page(site: Site, record: Results) -> str:
     for number, shown in enumerate(record.tables, 1):
         items = [Found(record, number, shown, score) for score in shown.scores]
         protocol = protocol_text(site, here, items[0])
-        metric = site.records.get(shown.metric)
         setting = site.label("setting", shown.protocol.setting).lower()
-        title = f"{metric.name if metric else shown.metric} on {_name(site, shown.protocol.dataset)}, {setting}"
+        title = f"{site.short_name(shown.metric)} on {_name(site, shown.protocol.dataset)}, {setting}"
         sections.append(
             f"### {escape(title)} {{ #table-{number} }}\n\n"
             f"{site.link(here, shown.metric)} in {shown.unit}; {protocol}. Reported by: {shown.reported_by}. "
@@ -216,17 +203,14 @@ def _results_page(site: Site, record: Results) -> str:
             + ranking(site, here, items, with_source=False)
         )
     total = sum(len(shown.scores) for shown in record.tables)
-    return page(
-        record.name,
+    return sheet(
+        record,
         head(record),
         f"{plural(total, 'score')} in {plural(len(record.tables), 'table')}, values as printed. Two scores are "
         "comparable only when protocol and metric are the same.",
         "## Tables",
         *sections,
         foot(site, here, record),
-        summary=record.summary,
-        names=record.aliases,
-        hide=["navigation"],
     )
 
 
@@ -250,14 +234,11 @@ def _sample_page(site: Site, record: Sample) -> str:
         Fact("Suits", "models", site.links(here, record.models), optional=True),
         *(Fact(f"Reference ({r.role})", f"references[{i}]", _reference(r)) for i, r in enumerate(record.references)),
     ]
-    return page(
-        record.name,
+    return sheet(
+        record,
         head(record),
         "## Facts\n\n" + facts_table(site, record, facts),
         foot(site, here, record),
-        summary=record.summary,
-        names=record.aliases,
-        hide=["navigation"],
     )
 
 

@@ -46,7 +46,7 @@ def scores_of_model(site: Site, here: str, found: Sequence[Found]) -> str:
         body.append(
             (
                 protocol,
-                site.link(here, item.table.metric) + details,
+                site.link(here, item.table.metric, site.short_name(item.table.metric)) + details,
                 escape(value_text(item)),
                 item.table.reported_by,
                 where(site, here, item),
@@ -83,7 +83,7 @@ def comparisons(site: Site, here: str, found: Iterable[Found], *, dataset: bool)
         groups.setdefault((item.protocol, item.table.metric, item.table.unit), []).append(item)
     parts = []
     for (_, metric, _), items in sorted(groups.items(), key=lambda group: (group[0][0], group[0][1], group[0][2])):
-        title = f"**{site.link(here, metric)}**: {protocol_text(site, here, items[0], dataset=dataset)}"
+        title = f"**{site.link(here, metric, site.short_name(metric))}**: {protocol_text(site, here, items[0], dataset=dataset)}"
         parts.append(f"{title}\n\n{ranking(site, here, items)}")
     return "\n\n".join(parts)
 

@@ -176,6 +176,14 @@ class Site:
             found.append(link(shown(facet, word), relative(here, target)) if target else escape(shown(facet, word)))
         return ", ".join(found)
 
+    def short_name(self, id: str) -> str:
+        """Return a record's name; for a metric with a long name, its abbreviation where it has one (AUROC, HD95)."""
+        record = self.records.get(id)
+        if record is None or record.kind != "metric" or len(record.name) <= 16:
+            return record.name if record else id
+        short = [alias for alias in record.aliases if len(alias) <= 8 and sum(c.isupper() for c in alias) >= 2]
+        return short[0] if short else record.name
+
     def license(self, name: str) -> str:
         """Return what a license is called: its SPDX id, or a name of its own."""
         return self.label("license", name) if name.startswith("LicenseRef-") else name
@@ -189,7 +197,7 @@ class Site:
             if column.form == "record":
                 if column.facet == "results" and value in self.records:
                     return self.link(here, value, value)
-                return self.link(here, str(value))
+                return self.link(here, str(value), self.short_name(str(value)))
             if column.form == "word":
                 return self.words(here, column.facet, [value], short=True)
             if column.form == "license":

@@ -46,8 +46,19 @@ class Row:
 
 
 def rows(records: Iterable[Plain], chosen: Sequence[Column]) -> list[Row]:
-    """Return one row a record, in the order given."""
-    return [Row(str(record["id"]), {column.key: _cell(record, column) for column in chosen}) for record in records]
+    """Return one row a record, in the order given; records of results give one row a score."""
+    return [
+        Row(str(entry["id"]), {column.key: _cell(entry, column) for column in chosen}) for entry in entries(records)
+    ]
+
+
+def entries(records: Iterable[Plain]) -> Iterator[Plain]:
+    """Give what the rows of a table are made of: the records or, for results, their scores."""
+    for record in records:
+        if "tables" in record:
+            yield from scores(record)
+        else:
+            yield record
 
 
 def scores(results: Plain) -> Iterator[dict[str, Any]]:
