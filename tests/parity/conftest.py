@@ -20,6 +20,15 @@ PACKAGES = {
 
 Reference = Callable[..., dict[str, np.ndarray]]
 
+LARGEST: dict[str, float] = {}
+"""Model -> the largest difference that this run has seen; printed at the end, and what the records state."""
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what the records' field `parity.largest_difference` is taken from."""
+    for model, value in sorted(LARGEST.items()):
+        terminalreporter.write_line(f"parity of {model}: largest difference {value:.2g}")
+
 
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:

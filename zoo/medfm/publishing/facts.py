@@ -11,7 +11,7 @@ from medfm.catalog.completeness import State, completeness, state
 from medfm.catalog.facets import KIND_NAMES
 from medfm.catalog.records import EDITORIAL, Record, Source
 from medfm.catalog.rules import covering, source_of
-from medfm.publishing.prose import bullets, escape, link, page, table
+from medfm.publishing.prose import bullets, escape, link, page, table, unsearched
 from medfm.publishing.site import Site, state_mark
 
 
@@ -89,9 +89,11 @@ def source_link(record: Record, source: str) -> str:
 
 def sources_list(site: Site, here: str, record: Record) -> str:
     """Return the sources of a record with their anchors."""
-    return bullets(
-        f'<span id="source-{name}"></span>**{escape(name)}**: {_source(site, here, source)}'
-        for name, source in record.sources.items()
+    return unsearched(
+        bullets(
+            f'<span id="source-{name}"></span>**{escape(name)}**: {_source(site, here, source)}'
+            for name, source in record.sources.items()
+        )
     )
 
 
@@ -146,7 +148,7 @@ def papers_section(site: Site, here: str, record: Record) -> str:
             + (f". {link(_bare(entry.url), entry.url)}" if entry.url else "")
         )
     bibtex = "\n".join(entry.bibtex().strip() for entry in entries)
-    return bullets(lines) + '\n\n??? quote "BibTeX"\n\n' + _indented(f"```bibtex\n{bibtex}\n```")
+    return bullets(lines) + "\n\n" + unsearched('??? quote "BibTeX"\n\n' + _indented(f"```bibtex\n{bibtex}\n```"))
 
 
 def _indented(text: str) -> str:

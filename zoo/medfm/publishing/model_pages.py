@@ -10,7 +10,7 @@ from medfm.publishing import charts
 from medfm.publishing.columns import size_text
 from medfm.publishing.examples import contract_section, example_section
 from medfm.publishing.facts import Fact, evidence, facts_table, foot, head, sheet
-from medfm.publishing.prose import badge, bullets, escape, link, plural, relative, table
+from medfm.publishing.prose import badge, bullets, escape, link, plural, relative, table, unsearched
 from medfm.publishing.scores import scores_of_model
 from medfm.publishing.site import Site, state_mark
 from medfm.publishing.tables import large
@@ -250,7 +250,7 @@ def _training(site: Site, here: str, record: Model) -> str:
         )
     parts = ["## Training data"]
     if body:
-        parts.append(table(("Dataset", "Role", "Split, amount", "Made from", "Read at"), body))
+        parts.append(unsearched(table(("Dataset", "Role", "Split, amount", "Made from", "Read at"), body)))
     else:
         which = state(site.plain[record.id], "training.data")
         parts.append(f"Its own training data: {state_mark('not looked up' if which == 'value' else which)}.")

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 # What would start markup in the middle of a text; `{` starts attribute lists of Python-Markdown.
 _SPECIAL = re.compile(r"([\\`*_\[\]])")
 _ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;", "{": "&#123;", "}": "&#125;"})
+_IN_ADDRESSES = str.maketrans({letter: f"%{ord(letter):02X}" for letter in "()<> |"})
 _STARTS = re.compile(r"^(\d+)([.)])(?=\s|$)|^([-+#=])(?=\s|$|[-+#=])")
 
 
@@ -39,9 +40,12 @@ def cell(markdown: str) -> str:
 
 
 def link(label: str, address: str) -> str:
-    """Return a link; the label is escaped, and an address with odd letters is bracketed."""
-    target = f"<{address}>" if re.search(r"[()\s]", address) else address
-    return f"[{escape(label)}]({target})"
+    r"""Return a link; the label is escaped, and letters of the address that would end it are percent-encoded.
+
+    >>> link("a [b]", "https://doi.org/10.1002/(sici)15:4<361")
+    '[a \\[b\\]](https://doi.org/10.1002/%28sici%2915:4%3C361)'
+    """
+    return f"[{escape(label)}]({address.translate(_IN_ADDRESSES)})"
 
 
 def relative(here: str, there: str) -> str:
@@ -74,6 +78,12 @@ def table(header: Sequence[str], body: Iterable[Sequence[str]], numeric: Iterabl
 def bullets(items: Iterable[str]) -> str:
     """Return a Markdown list."""
     return "\n".join(f"- {' '.join(item.split())}" for item in items)
+
+
+def unsearched(markdown: str, kind: str = "") -> str:
+    """Return Markdown that the search leaves out, because it names what has a page of its own; `kind` is its class."""
+    name = f' class="{kind}"' if kind else ""
+    return f"<div{name} data-search-exclude markdown>\n\n{markdown}\n\n</div>"
 
 
 def page(

@@ -198,9 +198,9 @@ def _results_page(site: Site, record: Results) -> str:
         title = f"{site.short_name(shown.metric)} on {_name(site, shown.protocol.dataset)}, {setting}"
         sections.append(
             f"### {escape(title)} {{ #table-{number} }}\n\n"
-            f"{site.link(here, shown.metric)} in {shown.unit}; {protocol}. Reported by: {shown.reported_by}. "
+            f"{site.link(here, shown.metric)} in {shown.unit}, reported by: {shown.reported_by}. "
             f"Read at {source_link(record, source_of(record.source))}: {escape(shown.locator)}.\n\n"
-            + ranking(site, here, items, with_source=False)
+            f"{protocol}\n\n" + ranking(site, here, items, with_source=False)
         )
     total = sum(len(shown.scores) for shown in record.tables)
     return sheet(

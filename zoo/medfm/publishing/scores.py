@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from medfm.publishing.prose import escape, link, relative, table
+from medfm.publishing.prose import escape, link, relative, table, unsearched
 from medfm.publishing.site import Found, Site
 
 _UNITS = {"fraction": "", "percent": " %", "mm": " mm", "pixel": " px", "points": " points", "ratio": ""}
@@ -53,7 +53,7 @@ def scores_of_model(site: Site, here: str, found: Sequence[Found]) -> str:
             )
         )
     header = ("Protocol", "Metric", "Value", "Reported by", "Read at")
-    return '<div class="scores" markdown>\n\n' + table(header, body, numeric=[2]) + "\n\n</div>"
+    return unsearched(table(header, body, numeric=[2]), "scores")
 
 
 def protocol_text(site: Site, here: str, found: Found, *, dataset: bool = True) -> str:
@@ -64,9 +64,9 @@ def protocol_text(site: Site, here: str, found: Found, *, dataset: bool = True) 
         escape(protocol.split or ""),
         site.words(here, "task", [protocol.task]),
         escape(site.label("setting", protocol.setting)),
-        escape(protocol.details or ""),
     ]
-    return ", ".join(part for part in parts if part)
+    details = f'<br><span class="faint small">{escape(protocol.details)}</span>' if protocol.details else ""
+    return ", ".join(part for part in parts if part) + details
 
 
 def comparisons(site: Site, here: str, found: Iterable[Found], *, dataset: bool) -> str:
@@ -103,4 +103,4 @@ def ranking(site: Site, here: str, items: Sequence[Found], *, with_source: bool 
             row.append(f"{item.score.n:,}" if item.score.n is not None else "")
         body.append(row)
     header = ["Model", "Value", *(["Reported by", "Read at"] if with_source else ["Cases"] if counted else [])]
-    return table(header, body, numeric=[1] if with_source else [1, 2])
+    return unsearched(table(header, body, numeric=[1] if with_source else [1, 2]))
