@@ -186,7 +186,7 @@ OTHERS: dict[str, list[dict[str, Any]]] = {
             "name": "Hausdorff distance",
             "summary": "Largest distance.",
             "tasks": ["segmentation"],
-            "definition": r"\sphericalangle A",
+            "definition": r"\nosuchcommand A",
             "range": [0, None],
             "direction": "lower",
         },

@@ -84,14 +84,11 @@ def test_what_a_network_can_do_agrees_with_the_records_tasks(runner: Runner) -> 
 
 
 @pytest.mark.network
-@every_model
+@pytest.mark.parametrize("runner", ["deepbet", "sceptr", "antiberty"], indirect=True)
 def test_the_networks_parameters_are_the_published_ones(runner: Runner) -> None:
-    modules = runner.network.modules() if hasattr(runner.network, "modules") else {}
-    modules = modules.values() if isinstance(modules, dict) else [runner.network]
-    modules = [module for module in modules if isinstance(module, torch.nn.Module)]
-    if not modules:
-        pytest.skip("an ONNX graph holds constants beside its parameters; the record says how they were counted")
-    counted = sum(p.numel() for module in modules for p in module.parameters())
+    modules = runner.network.modules()
+    networks = list(modules.values()) if isinstance(modules, dict) else [runner.network]
+    counted = sum(p.numel() for network in networks for p in network.parameters())
     # heads that are only used in training, and a tied matrix that stands twice, may differ
     assert counted == pytest.approx(runner.record.parameters, rel=0.01)
 

@@ -78,7 +78,6 @@ class LinkNet3d(Part):
     origin: Origin
     networks: dict[str, str]
     """Network name -> role of its file."""
-    strides: tuple[int, ...] = (2, 2, 2, 2)
 
 
 class OnnxDetector(Part):

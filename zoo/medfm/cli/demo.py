@@ -111,7 +111,7 @@ def _receptors(catalog: Catalog, output: Path, offline: bool, chosen: str | None
 
     from medfm.runtime import samples
     from medfm.runtime.loading import load
-    from medfm.runtime.outputs import writing
+    from medfm.runtime.outputs import table
     from medfm.runtime.pictures import heatmap
 
     record = catalog.samples["published-tcrs"]
@@ -119,15 +119,11 @@ def _receptors(catalog: Catalog, output: Path, offline: bool, chosen: str | None
     result = load("sceptr", offline=offline).embed(path)
     result.save(output / "receptor_vectors.csv", overwrite=True)
     distances = result.distances()
-    with (
-        writing(output / "receptor_distances.csv", overwrite=True) as temporary,
-        temporary.open("w", newline="") as file,
-    ):
-        writer = csv.writer(file)
-        writer.writerow(["name", *result.names])
-        writer.writerows([name, *(f"{d:.4f}" for d in row)] for name, row in zip(result.names, distances, strict=True))
-    with writing(output / "receptor_distances.png", overwrite=True) as temporary:
-        heatmap(distances, result.names, temporary, "SCEPTR: distances between T-cell receptors")
+    rows = [[name, *(f"{d:.4f}" for d in row)] for name, row in zip(result.names, distances, strict=True)]
+    result.write(output / "receptor_distances.csv", lambda to: table(to, ["name", *result.names], rows), overwrite=True)
+    title = "SCEPTR: distances between T-cell receptors"
+    picture = output / "receptor_distances.png"
+    result.write(picture, lambda to: heatmap(distances, result.names, to, title), overwrite=True)
     with path.open(newline="") as file:
         epitopes = np.array([row["epitope"] for row in csv.DictReader(file)])
     same = (epitopes[:, None] == epitopes[None]) & ~np.eye(len(epitopes), dtype=bool)
@@ -143,7 +139,7 @@ def _antibodies(catalog: Catalog, output: Path, offline: bool, chosen: str | Non
     from medfm.runtime import samples
     from medfm.runtime.inputs import Sequences, read_sequences
     from medfm.runtime.loading import load
-    from medfm.runtime.outputs import writing
+    from medfm.runtime.outputs import table
 
     record = catalog.samples["published-antibodies"]
     path = samples.sample(record.id, offline=offline, catalog=catalog)
@@ -163,11 +159,6 @@ def _antibodies(catalog: Catalog, output: Path, offline: bool, chosen: str | Non
         hits = sum(true[i] == found[i] for i in gaps)
         asked, right = asked + len(gaps), right + hits
         rows.append([name, best["species"], best["chain"], len(gaps), hits])
-    with (
-        writing(output / "antibody_recovery.csv", overwrite=True) as temporary,
-        temporary.open("w", newline="") as file,
-    ):
-        writer = csv.writer(file)
-        writer.writerow(["name", "species", "chain", "hidden", "recovered"])
-        writer.writerows(rows)
+    columns = ["name", "species", "chain", "hidden", "recovered"]
+    written.write(output / "antibody_recovery.csv", lambda to: table(to, columns, rows), overwrite=True)
     return {"input": record.name, "hidden residues recovered": f"{right} of {asked}"}

@@ -214,7 +214,7 @@ def cite(arguments: list[str]) -> int:
     parser.add_argument("--search", metavar="TEXT", help="what `medfm search TEXT` finds")
     parser.add_argument("--kind", help="what `medfm list KIND` with these filters lists")
     add_filters(parser, ["model", "dataset", "metric", "competition", "results"])
-    parser.add_argument("--json", dest="format", action="store_const", const="json", help="print JSON")
+    add_formats(parser)
     given = parser.parse_args(arguments)
     with Index.open() as index:
         kind = kind_named(given.kind) if given.kind else "model"
@@ -238,7 +238,10 @@ def cite(arguments: list[str]) -> int:
             for model in sorted(scored):
                 keys |= dict.fromkeys(index.record(model)["papers"])
         papers = index.papers(keys)
-    print(printing.as_json(papers) if given.format else "\n".join(p["bibtex"] for p in papers))
+    if given.format:
+        printing.rows(papers, ["key", "label", "url", "bibtex"], given.format)
+    else:
+        print("\n".join(paper["bibtex"] for paper in papers))
     return 0
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
 from medfm import content
-from medfm.cli.arguments import Parser
+from medfm.cli import printing
+from medfm.cli.arguments import Parser, add_formats
 from medfm.errors import CatalogError, Problem, UsageError
 
 
@@ -20,7 +20,7 @@ def check(arguments: list[str]) -> int:
     parser.add_argument("files", nargs="*", metavar="FILE", help="only the problems of these files")
     parser.add_argument("--root", type=Path, help="another folder with catalog/ and survey/")
     parser.add_argument("--report", action="store_true", help="print completeness by kind and field too")
-    parser.add_argument("--json", dest="format", action="store_const", const="json", help="print JSON")
+    add_formats(parser)
     given = parser.parse_args(arguments)
     from medfm.catalog.store import read
 
@@ -36,7 +36,8 @@ def check(arguments: list[str]) -> int:
         problems = [p for p in problems if (root / p.file).resolve() in names]
         problems += [problem for name in outside for problem in _alone(name)]
     if given.format:
-        print(json.dumps([{"file": p.file, "field": p.field, "problem": p.what} for p in problems], indent=2))
+        rows = [{"file": p.file, "field": p.field, "problem": p.what} for p in problems]
+        printing.rows(rows, ["file", "field", "problem"], given.format)
     else:
         for problem in problems:
             print(problem)

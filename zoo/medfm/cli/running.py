@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 from medfm.catalog.facets import as_text
 from medfm.catalog.index import Index
 from medfm.cli import printing
-from medfm.cli.arguments import Parser
+from medfm.cli.arguments import Parser, add_formats
 from medfm.errors import CapabilityError, MedfmError, OutputExistsError, UsageError
 
 
@@ -23,7 +22,7 @@ def contract(arguments: list[str]) -> int:
     )
     parser.add_argument("model", help="id of a model")
     parser.add_argument("--explain", metavar="FILE", help="run the steps on a file and say what each did to it")
-    parser.add_argument("--json", dest="format", action="store_const", const="json", help="print JSON")
+    add_formats(parser)
     _add_options(parser)
     given = parser.parse_args(arguments)
     with Index.open() as index:
@@ -32,12 +31,13 @@ def contract(arguments: list[str]) -> int:
         raise CapabilityError(record["id"], "be run yet, so it has no contract", ())
     if given.explain:
         return _explain(record["id"], given)
-    if given.format:
-        print(
-            json.dumps(
-                {key: record[key] for key in ("id", "contract", "input", "output")}, indent=2, ensure_ascii=False
-            )
-        )
+    if given.format == "json":
+        print(printing.as_json({key: record[key] for key in ("id", "contract", "input", "output")}))
+        return 0
+    if given.format == "csv":
+        steps = [{"part": "input", "name": step["step"], "values": _values(step)} for step in record["input"]]
+        gives = [{"part": "output", "name": name, "values": _values(v)} for name, v in record["output"].items() if v]
+        printing.rows(steps + gives, ["part", "name", "values"], "csv")
         return 0
     print(f"{record['name']}   contract {record['contract']}\n\ninput")
     for number, step in enumerate(record["input"], start=1):
@@ -83,11 +83,7 @@ def _explain(id: str, given: Namespace) -> int:
     from medfm.runtime.loading import load
 
     lines = explain(load(id, offline=given.offline), given.explain, **_options(given))
-    if given.format:
-        print(json.dumps(lines, indent=2, ensure_ascii=False))
-    else:
-        printing.table([[line["step"], line["shape"], line["range"], line["effect"]] for line in lines],
-                       ["step", "shape", "range", "effect"])  # fmt: skip
+    printing.rows(lines, ["step", "shape", "range", "effect"], given.format)
     return 0
 
 
@@ -115,7 +111,7 @@ def fetch(arguments: list[str]) -> int:
             for role, path in found[id].items():
                 print(f"{id}\t{role}\t{path}")
     if given.format:
-        print(json.dumps(found, indent=2))
+        print(printing.as_json(found))
     return 0
 
 

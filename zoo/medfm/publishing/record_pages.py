@@ -22,7 +22,7 @@ from medfm.catalog.rules import source_of
 from medfm.catalog.weights import PackageOrigin
 from medfm.publishing.dataset_pages import dataset_page
 from medfm.publishing.facts import Fact, facts_table, foot, head, sheet, source_link
-from medfm.publishing.formulas import FormulaError, mathml
+from medfm.publishing.formulas import mathml
 from medfm.publishing.model_pages import model_page
 from medfm.publishing.prose import badge, bullets, escape, link, plural, relative, table
 from medfm.publishing.scores import protocol_text, ranking
@@ -72,9 +72,8 @@ _DIRECTIONS = {"higher": "higher is better", "lower": "lower is better", "target
 
 def formula(latex: str, *, display: bool = True) -> str:
     """Return a formula for a page: MathML, or the LaTeX itself where it is more than `mathml` knows."""
-    try:
-        shown = mathml(latex, display=display)
-    except FormulaError:
+    shown = mathml(latex, display=display)
+    if shown is None:
         return f"```latex\n{latex.strip()}\n```" if display else f"`{latex}`"
     return f'<div class="formula">{shown}</div>' if display else shown
 

@@ -79,10 +79,14 @@ class Result:
         suffix = next((s for s in writers if target.name.lower().endswith(s)), None)
         if suffix is None:
             raise UsageError(f"{target.name}: {type(self).__name__} is saved as {', '.join(writers)}")
+        return self.write(target, writers[suffix], overwrite=overwrite)
+
+    def write(self, path: PathLike, writer: Callable[[Path], object], *, overwrite: bool = False) -> Path:
+        """Let `writer` write something made from this result, a picture or a table, and put the provenance beside it."""
+        target = Path(path)
         with writing(target, overwrite=overwrite) as temporary:
-            writers[suffix](temporary)
-        beside = target.with_name(target.name + ".provenance.json")
-        with writing(beside, overwrite=True) as temporary:
+            writer(temporary)
+        with writing(target.with_name(target.name + ".provenance.json"), overwrite=True) as temporary:
             temporary.write_text(self.provenance.to_json(), encoding="utf-8")
         return target
 
@@ -123,7 +127,7 @@ class Embedding(Result):
 
     def _csv(self, path: Path) -> None:
         columns = [f"d{i}" for i in range(self.vectors.shape[1])]
-        _table(
+        table(
             path,
             ["name", *columns],
             ([n, *map(repr, map(float, v))] for n, v in zip(self.names, self.vectors, strict=True)),
@@ -180,7 +184,7 @@ class Scores(Result):
                     yield name, group, label, float(value)
 
     def _csv(self, path: Path) -> None:
-        _table(path, ["name", "group", "label", "probability"], self._rows())
+        table(path, ["name", "group", "label", "probability"], self._rows())
 
     def _json(self, path: Path) -> None:
         keys = ("name", "group", "label", "probability")
@@ -208,14 +212,15 @@ class Segmentation(Result):
 
     def overlay(self, path: PathLike, *, overwrite: bool = False, title: str = "") -> Path:
         """Draw three slices of the input with the mask's contour as PNG (needs matplotlib)."""
+        return self.write(path, lambda temporary: self._draw(temporary, title), overwrite=overwrite)
+
+    def _draw(self, path: Path, title: str = "") -> None:
         from medfm.runtime.pictures import overlay
 
-        with writing(Path(path), overwrite=overwrite) as temporary:
-            overlay(self, temporary, title)
-        return Path(path)
+        overlay(self, path, title)
 
     def _writers(self) -> Mapping[str, Callable[[Path], object]]:
-        return {".nii.gz": self._nifti, ".nii": self._nifti, ".png": lambda path: self.overlay(path, overwrite=True)}
+        return {".nii.gz": self._nifti, ".nii": self._nifti, ".png": self._draw}
 
     def _nifti(self, path: Path) -> None:
         import nibabel
@@ -259,18 +264,19 @@ class Events(Result):
 
     def plot(self, path: PathLike, *, overwrite: bool = False, title: str = "") -> Path:
         """Draw the recording with the events marked as PNG (needs matplotlib)."""
+        return self.write(path, lambda temporary: self._draw(temporary, title), overwrite=overwrite)
+
+    def _draw(self, path: Path, title: str = "") -> None:
         from medfm.runtime.pictures import recording
 
-        with writing(Path(path), overwrite=overwrite) as temporary:
-            recording(self, temporary, title)
-        return Path(path)
+        recording(self, path, title)
 
     def _writers(self) -> Mapping[str, Callable[[Path], object]]:
-        return {".csv": self._csv, ".json": self._json, ".png": lambda path: self.plot(path, overwrite=True)}
+        return {".csv": self._csv, ".json": self._json, ".png": self._draw}
 
     def _csv(self, path: Path) -> None:
         rows = ((e.label, f"{e.start:.4f}", f"{e.end:.4f}", f"{e.confidence:.6f}") for e in self.events)
-        _table(path, ["label", "start_s", "end_s", "confidence"], rows)
+        table(path, ["label", "start_s", "end_s", "confidence"], rows)
 
     def _json(self, path: Path) -> None:
         rows = [dataclasses.asdict(event) for event in self.events]
@@ -288,7 +294,7 @@ class Text(Result):
         return {".csv": self._csv, ".fasta": self._fasta, ".txt": self._lines}
 
     def _csv(self, path: Path) -> None:
-        _table(path, ["name", "text"], zip(self.names, self.texts, strict=True))
+        table(path, ["name", "text"], zip(self.names, self.texts, strict=True))
 
     def _fasta(self, path: Path) -> None:
         lines = (f">{name}\n{text}\n" for name, text in zip(self.names, self.texts, strict=True))
@@ -325,7 +331,8 @@ def _umask() -> int:
     return mask
 
 
-def _table(path: Path, columns: Sequence[str], rows: Any) -> None:
+def table(path: Path, columns: Sequence[str], rows: Any) -> None:
+    """Write rows as CSV."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(columns)
