@@ -38,7 +38,7 @@ check: $(VENV)/.installed-test
 
 site: $(VENV)/.installed-site
 	$(BIN)/medfm pages --output site/pages
-	$(BIN)/mkdocs build --strict --quiet --config-file site/mkdocs.yml
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --config-file site/mkdocs.yml
 	@echo "open site/build/index.html"
 
 serve: site

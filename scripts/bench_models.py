@@ -1,4 +1,4 @@
-"""Seconds and peak memory of every loadable model on one input, each in a process of its own: what the records' `hardware` states.
+"""Seconds and peak memory of every loadable model, each in a process of its own: what the records' `hardware` states.
 
 Usage: python scripts/bench_models.py [--runs 3]
 """
@@ -16,7 +16,12 @@ import textwrap
 
 INPUTS = {
     "deepbet": ("segment", "sample('mni152-t1')", {}, "one volume of 197 x 233 x 189 voxels"),
-    "openspindlenet-eeg": ("detect", "sample('openspindlenet-eeg-sample')", {"sampling_rate": 250}, "30 s of one channel at 250 Hz"),
+    "openspindlenet-eeg": (
+        "detect",
+        "sample('openspindlenet-eeg-sample')",
+        {"sampling_rate": 250},
+        "30 s of one channel at 250 Hz",
+    ),
     "sceptr": ("embed", "[{'TRBV': 'TRBV19', 'CDR3B': 'CASSIRSSYEQYF'}] * 512", {}, "512 receptors"),
     "antiberty": ("embed", "['EVQLVESGGGLVQPGGSLRLSCAASGFTFSSYAMS' * 3] * 64", {}, "64 sequences of 105 residues"),
 }

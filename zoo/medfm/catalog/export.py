@@ -5,9 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import sqlite3
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +14,8 @@ from medfm.catalog.facets import kind_named
 from medfm.catalog.indexing import build, to_json
 from medfm.catalog.records import KINDS
 from medfm.catalog.vocabulary import Taxonomy
-from medfm.errors import MissingExtraError, OutputExistsError, SourceError, UsageError
+from medfm.errors import MissingExtraError, SourceError, UsageError
+from medfm.files import writing
 
 if TYPE_CHECKING:
     import pandas
@@ -118,26 +117,11 @@ def _bib(catalog: Catalog, kind: str | None) -> str:
 
 
 def write(path: Path, data: str | bytes, *, overwrite: bool = False) -> Path:
-    """Write a file under a temporary name and rename it.
-
-    Raises:
-        OutputExistsError: the file exists and `overwrite` is not set.
-        SourceError: it cannot be written; nothing half-written stays.
-    """
-    if path.exists() and not overwrite:
-        raise OutputExistsError(str(path))
-    temporary: Path | None = None
+    """Write a file, and the folder that it lies in, whole or not at all; see `medfm.files.writing` for the errors."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".medfm-")
-        temporary = Path(name)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
-        temporary.chmod(0o644)
-        temporary.replace(path)
     except OSError as error:
-        raise SourceError(f"{path}: {(error.strerror or str(error)).lower()}; nothing was written") from None
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+        raise SourceError(f"{path.parent}: {(error.strerror or str(error)).lower()}; nothing was written") from None
+    with writing(path, overwrite=overwrite) as temporary:
+        temporary.write_bytes(data.encode() if isinstance(data, str) else data)
     return path

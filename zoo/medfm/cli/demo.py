@@ -30,7 +30,7 @@ def demo(arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
     from medfm.catalog.store import Catalog
     from medfm.cli import printing
-    from medfm.runtime.outputs import writing
+    from medfm.files import writing
 
     started = time.perf_counter()
     catalog = Catalog.load()

