@@ -23,6 +23,7 @@ LOOK_UPS = (
     ["compare", "uni", "uni2-h", "--latex"],
     ["cite", "uni2-h"],
     ["graph", "pcam"],
+    ["leakage", "midnight-12k", "imagenet-1k"],
     ["graph", "--dot"],
     ["check"],
     ["check", "--report"],

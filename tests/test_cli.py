@@ -239,6 +239,7 @@ def test_a_closed_pipe_is_no_error(small_catalog: Path) -> None:
         ["compare", "base-encoder", "child-encoder", "--markdown"],
         ["cite", "base-encoder"],
         ["graph", "base-encoder"],
+        ["leakage", "child-encoder", "child-set"],
         ["completion", "--words", "show", ""],
     ],
     ids=lambda a: a[0],

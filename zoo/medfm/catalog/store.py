@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     import networkx
     import pandas
 
+    from medfm.catalog.leakage import Exposure
+
 R = TypeVar("R", bound=Record)
 
 BIBLIOGRAPHY = "survey/references.bib"
@@ -182,6 +184,23 @@ class Catalog:
 
         with Index.of(self) as index:
             return [self[hit["id"]] for hit in index.search(text, kind=kind, limit=limit)]
+
+    def leakage(self, model: str, dataset: str) -> list[Exposure]:
+        """Return every way in which a model may have seen a dataset in training, the most certain first.
+
+        >>> Catalog.load().leakage("stu-net-l", "totalsegmentator-v1")[0].verdict
+        'overlap'
+
+        Raises:
+            UnknownIdError: there is no such model or dataset.
+        """
+        from medfm.catalog.graph import edges
+        from medfm.catalog.indexing import to_json
+        from medfm.catalog.leakage import exposures
+
+        known = [edge._asdict() for edge in edges(self)]
+        ids = self.models[model].id, self.datasets[dataset].id
+        return exposures(*ids, known, lambda name: to_json(self[name], self.files[name]))
 
     @property
     def graph(self) -> networkx.MultiDiGraph[str]:

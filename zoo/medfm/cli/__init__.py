@@ -13,6 +13,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "compare": ("lookup", "compare records side by side"),
     "cite": ("lookup", "give BibTeX for records, filters and searches"),
     "graph": ("lookup", "show what a record was made from and what was made from it"),
+    "leakage": ("lookup", "tell whether a test set was seen in training, also through ancestors"),
     "check": ("records", "check the catalog, or single files, and explain what is wrong"),
     "schema": ("records", "write the JSON Schema of every kind of record"),
     "export": ("records", "export the catalog as JSON, CSV, SQLite or BibTeX"),

@@ -310,3 +310,44 @@ def _tree(node: str, edges: dict[str, list[dict[str, str]]], end: str, indent: s
         if not again and edge["relation"].startswith(_LINEAGE):
             seen.add(edge[end])
             _tree(edge[end], edges, end, indent + "  ", seen)
+
+
+def leakage(arguments: list[str]) -> int:
+    parser = Parser(
+        "leakage",
+        "Tell whether a model may have seen a dataset in training: itself, through a model it was made from, or through a "
+        "dataset made from another.",
+        ["uni2-h pcam", "midnight-12k imagenet-1k", "stu-net-l totalsegmentator-v2 --json"],
+    )
+    parser.add_argument("model", help="id, name or alias of the model that is tested")
+    parser.add_argument("dataset", help="id, name or alias of the dataset that it is tested on")
+    add_formats(parser)
+    given = parser.parse_args(arguments)
+    from medfm.catalog.leakage import exposures
+
+    with Index.open() as index:
+        model, dataset = index.record(given.model), index.record(given.dataset)
+        for record, kind in ((model, "model"), (dataset, "dataset")):
+            if record["kind"] != kind:
+                from medfm.errors import UsageError
+
+                raise UsageError(f"{record['id']} is a {record['kind']}; give a model, then a dataset")
+        found = exposures(model["id"], dataset["id"], index.edges(), index.record)
+    rows = [
+        {
+            "verdict": exposure.verdict,
+            "sentence": exposure.sentence,
+            "path": " | ".join(f"{s.source} {s.relation} {s.target}" for s in exposure.path),
+            "read at": " | ".join(s.read_at for s in exposure.path),
+        }
+        for exposure in found
+    ]
+    if given.format:
+        printing.rows(rows, ["verdict", "sentence", "path", "read at"], given.format)
+        return 0
+    for exposure in found:
+        print(f"{exposure.verdict}: {exposure.sentence}")
+        for step in exposure.path:
+            part = f" ({step.details})" if step.details else ""
+            print(f"    {step.source} {step.relation} {step.target}{part}   [{step.read_at or 'no evidence note'}]")
+    return 0
