@@ -15,6 +15,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "graph": ("lookup", "show what a record was made from and what was made from it"),
     "leakage": ("lookup", "tell whether a test set was seen in training, also through ancestors"),
     "check": ("records", "check the catalog, or single files, and explain what is wrong"),
+    "draft": ("drafting", "write a first record of a model from its hub repository"),
     "schema": ("records", "write the JSON Schema of every kind of record"),
     "export": ("records", "export the catalog as JSON, CSV, SQLite or BibTeX"),
     "pages": ("site", "write the pages of the site as Markdown and JSON"),
