@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,20 +20,33 @@ class Site:
         cut: paths whose transfer breaks off in the middle, and how often it still will.
         status: path -> HTTP status to answer with instead.
         headers: path -> more headers.
+        once: path -> statuses to answer with first, one a request.
+        no_head: path -> status to answer HEAD with instead.
+        seconds: how long every answer takes.
         requests: (method, path) in order.
+        times: when each of them came.
+        agents: the User-Agents that asked.
+        most_at_once: the largest number of requests that were open at the same time.
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
     cut: dict[str, int] = field(default_factory=dict)
     status: dict[str, int] = field(default_factory=dict)
     headers: dict[str, dict[str, str]] = field(default_factory=dict)
+    once: dict[str, list[int]] = field(default_factory=dict)
+    no_head: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
     requests: list[tuple[str, str]] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
+    agents: set[str] = field(default_factory=set)
+    most_at_once: int = 0
     address: str = ""
 
 
 @contextmanager
 def serving(site: Site) -> Iterator[Site]:
     """Serve a site on a free port until the block ends."""
+    counting, open_now = threading.Lock(), 0
 
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
@@ -45,10 +59,28 @@ def serving(site: Site) -> Iterator[Site]:
             self.answer(body=True)
 
         def answer(self, *, body: bool) -> None:
+            nonlocal open_now
+            with counting:
+                open_now += 1
+                site.most_at_once = max(site.most_at_once, open_now)
+            try:
+                time.sleep(site.seconds)
+                self.reply(body=body)
+            finally:
+                with counting:
+                    open_now -= 1
+
+        def reply(self, *, body: bool) -> None:
             path = self.path.partition("?")[0]
-            site.requests.append((self.command, path))
-            if path in site.status:
-                self.send_response(site.status[path])
+            with counting:
+                site.requests.append((self.command, path))
+                site.times.append(time.monotonic())
+                site.agents.add(self.headers.get("User-Agent", ""))
+                status = site.once[path].pop(0) if site.once.get(path) else site.status.get(path)
+                if self.command == "HEAD":
+                    status = site.no_head.get(path, status)
+            if status is not None:
+                self.send_response(status)
                 for name, value in site.headers.get(path, {}).items():
                     self.send_header(name, value)
                 self.send_header("Content-Length", "0")

@@ -386,3 +386,9 @@ def test_states_are_words_and_not_only_colors(pages: dict[str, str]) -> None:
     words = " ".join(parser.found)
     for state in ("undisclosed", "not looked up", "not applicable"):
         assert state in words
+
+
+def test_a_result_on_a_set_that_was_seen_in_training_says_so(pages: dict[str, str]) -> None:
+    text = section(pages["models/stripper.md"], "Published results")
+    assert "Read these with care" in text
+    assert "**overlap**, [Brains](../datasets/brains.md)" in text

@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "draft": ("drafting", "write a first record of a model from its hub repository"),
     "schema": ("records", "write the JSON Schema of every kind of record"),
     "export": ("records", "export the catalog as JSON, CSV, SQLite or BibTeX"),
+    "links": ("links", "check the catalog's addresses and keep a ledger"),
     "pages": ("site", "write the pages of the site as Markdown and JSON"),
     "contract": ("running", "show a model's input and output contract, or explain it on a file"),
     "fetch": ("running", "fetch and verify the weights of a model, or a sample"),

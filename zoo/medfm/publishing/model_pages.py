@@ -275,10 +275,20 @@ def _scores(site: Site, here: str, record: Model) -> str:
     found = site.scores_of.get(record.id)
     if not found:
         return "## Published results\n\nNo published result on this model has been entered yet."
+    seen = [
+        f"**{exposure.verdict}**, {site.link(here, dataset)}: {escape(exposure.sentence)}"
+        for dataset in dict.fromkeys(item.table.protocol.dataset for item in found)
+        if (exposure := site.exposure(record.id, dataset)).verdict in ("overlap", "possible")
+    ]
+    warning = (
+        "\n\nRead these with care: the test set was, or may have been, seen in training.\n\n" + bullets(seen)
+        if seen
+        else ""
+    )
     where = link("Sort and filter them among all scores", relative(here, "results/index.md") + f"?model={record.id}")
     return (
         f"## Published results\n\n{plural(len(found), 'score')}, grouped by protocol: two scores are comparable only "
-        f"when dataset, split, task, setting and metric are the same. {where}.\n\n{scores_of_model(site, here, found)}"
+        f"when dataset, split, task, setting and metric are the same. {where}.{warning}\n\n{scores_of_model(site, here, found)}"
     )
 
 

@@ -14,7 +14,9 @@ from typing import Any
 
 from medfm.catalog.completeness import MEANING, State
 from medfm.catalog.facets import KIND_NAMES
+from medfm.catalog.graph import edges
 from medfm.catalog.indexing import to_json
+from medfm.catalog.leakage import Exposure, exposures
 from medfm.catalog.records import (
     Ancestor,
     Dataset,
@@ -98,6 +100,14 @@ class Site:
                     self.scores_of[score.model].append(found)
                     self.scored_on[table.protocol.dataset].append(found)
                     self.scored_by[table.metric].append(found)
+
+    @cached_property
+    def _edges(self) -> list[dict[str, str]]:
+        return [edge._asdict() for edge in edges(self.catalog)]
+
+    def exposure(self, model: str, dataset: str) -> Exposure:
+        """Return the most certain way in which a model may have seen a dataset in training."""
+        return exposures(model, dataset, self._edges, self.plain.__getitem__)[0]
 
     def all(self, kind: str | None = None) -> list[Record]:
         """Return the records of one kind, or all, sorted by name; challenges by number."""
