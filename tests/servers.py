@@ -63,12 +63,10 @@ def serving(site: Site) -> Iterator[Site]:
             with counting:
                 open_now += 1
                 site.most_at_once = max(site.most_at_once, open_now)
-            try:
-                time.sleep(site.seconds)
-                self.reply(body=body)
-            finally:
-                with counting:
-                    open_now -= 1
+            time.sleep(site.seconds)
+            with counting:  # before the answer is out: a client may send the next request as soon as it has this one's
+                open_now -= 1
+            self.reply(body=body)
 
         def reply(self, *, body: bool) -> None:
             path = self.path.partition("?")[0]
@@ -112,7 +110,7 @@ def serving(site: Site) -> Iterator[Site]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     site.address = f"http://127.0.0.1:{server.server_port}"
     try:

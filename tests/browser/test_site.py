@@ -20,7 +20,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
-from medfm import Catalog
+from medfm import Catalog, content
 from medfm.catalog.records import Model
 from medfm.catalog.select import facets_of
 from medfm.publishing.pages import write
@@ -82,7 +82,11 @@ def built(catalog: Catalog, tmp_path_factory: pytest.TempPathFactory) -> Path:
     site = tmp_path_factory.mktemp("site")
     shutil.copy(REPOSITORY / "site" / "mkdocs.yml", site)
     shutil.copytree(REPOSITORY / "site" / "overrides", site / "overrides", dirs_exist_ok=True)
-    write(catalog, REPOSITORY, site / "pages")
+    # the chapters of the medfm that is tested, which may be an installed wheel, and the looks of this repository
+    root = tmp_path_factory.mktemp("root")
+    (root / "survey").symlink_to(content.root() / "survey")
+    (root / "site").symlink_to(REPOSITORY / "site")
+    write(catalog, root, site / "pages")
     command = [
         sys.executable,
         "-m",
