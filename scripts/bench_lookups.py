@@ -46,6 +46,9 @@ def main() -> None:
 
                     build_file(str(root), str(root / "index.sqlite"))
                 environment = os.environ | {"MEDFM_CONTENT": str(root), "MEDFM_CACHE": f"{folder}/cache-{kind}"}
+                environment |= {"PYTHONPYCACHEPREFIX": f"{folder}/bytecode"}
+                # as on a user's machine, where modules are compiled once
+                environment.pop("PYTHONDONTWRITEBYTECODE", None)
                 for look_up in LOOK_UPS:
                     command = [medfm, *look_up]
                     seconds(command, environment)  # builds the index, warms the disk

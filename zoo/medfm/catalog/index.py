@@ -259,7 +259,7 @@ def _state(root: str) -> str:
     parts = [LAYOUT]
     alone = os.path.exists(f"{root}/{SEALED}")  # noqa: PTH110
     for folder in _folders(root):
-        names = ["."] if alone else sorted(os.listdir(folder))  # noqa: PTH208
+        names = ["."] if alone else os.listdir(folder)  # noqa: PTH208  # a folder that stays as it is keeps its order
         if os.stat in os.supports_dir_fd:  # short names relative to the folder: half the time for the system
             handle = os.open(folder, os.O_RDONLY)
             try:
@@ -268,8 +268,9 @@ def _state(root: str) -> str:
                 os.close(handle)
         else:
             states = [os.stat(f"{folder}/{name}") for name in names]  # noqa: PTH116
-        # hashes of whole numbers are the same in every process; those of texts are not
-        values = hash(tuple([(s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino) for s in states]))
+        # the system sets the time of change itself, whatever happens to the content; hashes of whole numbers are the same in
+        # every process, those of texts are not
+        values = hash(tuple([(s.st_ctime_ns, s.st_mtime_ns, s.st_size, s.st_ino) for s in states]))
         parts.append(f"{folder} {len(names)} {crc32('/'.join(names).encode())} {values}")
     return "\n".join(parts)
 
