@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,13 +54,41 @@ class Entry:
         return f"@{self.type}{{{self.key},\n{lines}}}\n"
 
 
-def plain(latex: str) -> str:
-    """Return text without LaTeX braces.
+# LaTeX accent -> combining character, and LaTeX letters without a base letter.
+_ACCENTS = dict(
+    zip("`'^~=\".cvuHk", "\u0300\u0301\u0302\u0303\u0304\u0308\u0307\u0327\u030c\u0306\u030b\u0328", strict=True)
+)
+_LETTERS = {
+    "aa": "å",
+    "AA": "Å",
+    "o": "ø",
+    "O": "Ø",
+    "l": "ł",
+    "L": "Ł",
+    "ss": "ß",
+    "ae": "æ",
+    "AE": "Æ",
+    "oe": "œ",
+    "i": "ı",
+}
+_ACCENT = re.compile(r"\\(?:([`'^~=\".])\s*\{?([A-Za-z])\}?|([cvuHk])(?:\{([A-Za-z])\}|\s+([A-Za-z])))")
+_LETTER = re.compile(r"\\(aa|AA|ae|AE|oe|ss|[oOlLi])(?![A-Za-z])\s?")
 
-    >>> plain("{UNI}: a {Model}")
-    'UNI: a Model'
+
+def plain(latex: str) -> str:
+    r"""Return text without LaTeX braces, its accents as letters.
+
+    >>> plain(r"{UNI}: a {Model} by K{\"o}men, Mart\'{\i}n and {\aa}s")
+    'UNI: a Model by Kömen, Martín and ås'
     """
-    return latex.replace("{", "").replace("}", "").replace("\\&", "&")
+
+    def accented(match: re.Match[str]) -> str:
+        accent, letter = match.group(1) or match.group(3), match.group(2) or match.group(4) or match.group(5)
+        return unicodedata.normalize("NFC", letter + _ACCENTS[accent])
+
+    text = latex.replace("\\i}", "i}").replace("\\&", "&")  # an accent takes the place of the dot of i
+    text = _LETTER.sub(lambda match: _LETTERS[match.group(1)], _ACCENT.sub(accented, text))
+    return text.replace("{", "").replace("}", "")
 
 
 def read(path: Path, file: str) -> tuple[dict[str, Entry], list[Problem]]:
