@@ -73,7 +73,7 @@ class Watched:
 
 @pytest.fixture(scope="module")
 def catalog() -> Catalog:
-    return Catalog.load(REPOSITORY)
+    return Catalog.load()
 
 
 @pytest.fixture(scope="module")
