@@ -145,6 +145,9 @@ def test_each_window_of_a_long_recording_is_analyzed() -> None:
     first = runner.detect(one, sampling_rate=250).events
     twice = runner.detect(np.concatenate([one, one]), sampling_rate=250).events
     assert len(twice) == 2 * len(first)
+    longer = runner.detect(np.concatenate([one, one[:100]]), sampling_rate=250)
+    assert longer.events == first
+    assert longer.provenance.notes == ("the last 100 samples (0.4 s) fill no window and were not analyzed",)
     for early, late in zip(first, twice[len(first) :], strict=True):
         assert late.start == pytest.approx(early.start + 30)
 

@@ -272,6 +272,7 @@ class Runner:
 
         from medfm.runtime import contract as engine
         from medfm.runtime.events import decode
+        from medfm.runtime.inputs import read_signal
         from medfm.runtime.outputs import Events
 
         self._needs("detect")
@@ -282,6 +283,9 @@ class Runner:
         assert rate is not None
         length = windows[0].data.shape[-1] / rate
         events, notes = [], set[str]()
+        left = engine.tail(self.record.input, read_signal(source))  # type: ignore[arg-type]  # it was read a moment ago
+        if left:
+            notes.add(f"the last {left} samples ({left / rate:.3g} s) fill no window and were not analyzed")
         for i, window in enumerate(self._shown(windows)):
             prepared = engine.prepare(self.record.input, [window], self._context(options))
             cells = self.network.detect(prepared.batch)[0].numpy()
