@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from pydantic import ValidationError
 from safetensors.torch import save_file
 from torch import nn
 
+from medfm.catalog.weights import Keys
 from medfm.errors import CheckpointError, UnsafeFileError
 from medfm.runtime import checkpoint, parity
 
@@ -65,7 +67,7 @@ def test_every_format_gives_the_same_network(form: str, network: Small, tmp_path
             {"state_dict": network.state_dict(), "epoch": 3} if form == "nested pt" else network.state_dict(), path
         )
     drop = {"positions": "TorchScript keeps buffers that are not persistent"} if form == "torchscript" else {}
-    loaded = checkpoint.load(Small, path, drop=drop)
+    loaded = checkpoint.load(Small, path, keys=Keys(drop=drop))
     x = parity.values("x", (2, 3))
     with torch.no_grad():
         assert torch.equal(loaded(x), network(x))
@@ -106,11 +108,80 @@ def test_keys_are_renamed_and_dropped_by_declared_rules_only(network: Small, tmp
     }
     save_file(state, tmp_path / "w.safetensors")
     with pytest.raises(CheckpointError):
-        checkpoint.load(Small, tmp_path / "w.safetensors", rename=[(r"^module\.", "")])
-    loaded = checkpoint.load(
-        Small, tmp_path / "w.safetensors", rename=[(r"^module\.", "")], drop={r"head\..*": "a head of the training"}
-    )
+        checkpoint.load(Small, tmp_path / "w.safetensors", keys=Keys(rename=((r"^module\.", ""),)))
+    keys = Keys(rename=((r"^module\.", ""),), drop={r"head\..*": "a head of the training"})
+    loaded = checkpoint.load(Small, tmp_path / "w.safetensors", keys=keys)
     assert torch.equal(loaded.first.weight, network.first.weight)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("rename", [["(", ""]]),
+        ("rename", [["a", r"\2"]]),
+        ("drop", {"[": "a reason"}),
+        ("absent", {"*": "a reason"}),
+        ("drop", {"head": ""}),
+    ],
+)
+def test_a_rule_that_cannot_work_is_refused_when_the_record_is_read(field: str, value: object) -> None:
+    with pytest.raises(ValidationError, match=r"regular expression|cannot replace|at least 3"):
+        Keys.model_validate({field: value})
+
+
+class Tables(nn.Module):
+    """A network with a fixed table that some checkpoints lack, and a tied parameter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.arange(6.0).reshape(2, 3).sin(), requires_grad=False)
+        self.embed = nn.Embedding(5, 3)
+        self.head = nn.Linear(3, 5, bias=False)
+        self.head.weight = self.embed.weight
+
+
+def test_what_a_checkpoint_may_lack_keeps_its_initial_value(tmp_path: Path) -> None:
+    save_file({"embed.weight": torch.ones(5, 3)}, tmp_path / "w.safetensors")
+    with pytest.raises(CheckpointError) as caught:
+        checkpoint.load(Tables, tmp_path / "w.safetensors")
+    assert caught.value.missing == ["table"]  # and not head.weight, which is the same parameter
+    keys = Keys(absent={"table": "a sine table, never learned"})
+    loaded = checkpoint.load(Tables, tmp_path / "w.safetensors", keys=keys)
+    assert torch.equal(loaded.table, torch.arange(6.0).reshape(2, 3).sin())
+    assert torch.equal(loaded.head.weight, torch.ones(5, 3))
+    assert not any(parameter.is_meta or parameter.requires_grad for parameter in loaded.parameters())
+
+
+def test_the_state_is_found_by_a_declared_path_only(network: Small, tmp_path: Path, cache: Path) -> None:
+    other = {key: torch.zeros_like(tensor) for key, tensor in network.state_dict().items()}
+    torch.save(
+        {"model": {"teacher": other, "student": {"backbone": network.state_dict()}}, "epoch": 7}, tmp_path / "w.pt"
+    )
+    for _ in range(2):  # the second time from the converted copies, one a path
+        student = checkpoint.load(
+            Small, tmp_path / "w.pt", keys=Keys(unwrap=("model", "student", "backbone")), sha256=sha(tmp_path / "w.pt")
+        )
+        teacher = checkpoint.load(
+            Small, tmp_path / "w.pt", keys=Keys(unwrap=("model", "teacher")), sha256=sha(tmp_path / "w.pt")
+        )
+        assert torch.equal(student.first.weight, network.first.weight)
+        assert not teacher.first.weight.any()
+    assert len(list((cache / "converted").iterdir())) == 2
+    with pytest.raises(CheckpointError, match=r"model\.ema .*student, teacher|model\.ema .*teacher, student"):
+        checkpoint.load(Small, tmp_path / "w.pt", keys=Keys(unwrap=("model", "ema")))
+
+
+def test_two_keys_never_become_one(network: Small, tmp_path: Path) -> None:
+    save_file({**network.state_dict(), "a.first.bias": torch.ones(4)}, tmp_path / "w.safetensors")
+    with pytest.raises(CheckpointError, match="like another key"):
+        checkpoint.load(Small, tmp_path / "w.safetensors", keys=Keys(rename=((r"^a\.", ""),)))
+
+
+def test_numbers_of_another_kind_do_not_fit(network: Small, tmp_path: Path) -> None:
+    save_file({**network.state_dict(), "first.bias": torch.ones(4, dtype=torch.int64)}, tmp_path / "w.safetensors")
+    with pytest.raises(CheckpointError) as caught:
+        checkpoint.load(Small, tmp_path / "w.safetensors")
+    assert caught.value.misshapen == ["first.bias int64 [4] for [4]"]
 
 
 def test_building_takes_no_memory_for_parameters() -> None:

@@ -6,11 +6,12 @@ A new way of building a network is one class here (a member of `Weights`), one m
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal, get_args
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from medfm.catalog.contracts import Part
+from medfm.catalog.parts import Part
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Revision = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
@@ -66,6 +67,44 @@ class LocalOrigin(Part):
 
 
 Origin = Annotated[HubOrigin | PackageOrigin | UrlOrigin | LocalOrigin, Field(discriminator="kind")]
+
+
+# ---------------------------------------------------------------- how a checkpoint's keys become the network's
+
+
+def _pattern(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"{text!r} is no regular expression ({error})") from None
+    return text
+
+
+def _rule(rule: tuple[str, str]) -> tuple[str, str]:
+    pattern, replacement = rule
+    try:
+        re.sub(pattern, replacement, "")
+    except (re.error, IndexError) as error:
+        raise ValueError(f"{replacement!r} cannot replace {pattern!r} ({error})") from None
+    return rule
+
+
+Pattern = Annotated[str, AfterValidator(_pattern)]
+Reason = Annotated[str, Field(min_length=3)]
+
+
+class Keys(Part):
+    """How the keys of a checkpoint become those of the network; a key that no rule explains must fit exactly."""
+
+    unwrap: tuple[str, ...] = ()
+    """The path to the state inside a checkpoint that holds more (`[model]`, `[student, backbone]`), outermost entry first;
+    without it, an entry `state_dict` or `model` is opened where there is one."""
+    rename: tuple[Annotated[tuple[Pattern, str], AfterValidator(_rule)], ...] = ()
+    """Regular expression and replacement, applied to every key in this order."""
+    drop: dict[Pattern, Reason] = {}
+    """Keys that the network does not need (whole renamed keys, as regular expressions) -> why."""
+    absent: dict[Pattern, Reason] = {}
+    """Keys of the network that the checkpoint does not have and that keep their initial value -> why."""
 
 
 # ---------------------------------------------------------------- how the network is built

@@ -6,6 +6,7 @@ takes tensors and nothing else, and both are converted once into a cached safete
 
 from __future__ import annotations
 
+import hashlib
 import io
 import pickle
 import re
@@ -19,14 +20,14 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+from torch.utils.weak import WeakIdKeyDictionary
 
 from medfm import content
+from medfm.catalog.weights import Keys
 from medfm.errors import CheckpointError, UnsafeFileError
 
 N = TypeVar("N", bound=nn.Module)
-
-Rename = Sequence[tuple[str, str]]
-"""Declared rules from the checkpoint's keys to the network's: regular expression and replacement, in order."""
 
 
 @contextmanager
@@ -36,11 +37,16 @@ def empty_parameters() -> Iterator[None]:
     Buffers that are not in the checkpoint (position numbers, windows' masks) would stay empty on the meta device.
     """
     original = nn.Module.register_parameter
+    # a parameter that two modules share stays one parameter
+    seen: WeakIdKeyDictionary = WeakIdKeyDictionary()
 
     def register(self: nn.Module, name: str, param: nn.Parameter | None) -> None:
         original(self, name, param)
-        if param is not None:
-            self._parameters[name] = nn.Parameter(param.to("meta"), requires_grad=False)
+        if param is None or param.is_meta or is_lazy(param):
+            return
+        if param not in seen:
+            seen[param] = nn.Parameter(param.to("meta"), requires_grad=False)
+        self._parameters[name] = seen[param]
 
     nn.Module.register_parameter = register  # type: ignore[method-assign]
     try:
@@ -49,72 +55,91 @@ def empty_parameters() -> Iterator[None]:
         nn.Module.register_parameter = original  # type: ignore[method-assign]
 
 
-def load(
-    build: Callable[[], N],
-    path: Path,
-    *,
-    rename: Rename = (),
-    drop: Mapping[str, str] | None = None,
-    sha256: str | None = None,
-) -> N:
+def load(build: Callable[[], N], path: Path, *, keys: Keys | None = None, sha256: str | None = None) -> N:
     """Build a network and give it the weights of a file; every key must fit.
 
     Args:
         build: makes the network (run with empty parameters).
         path: the checkpoint.
-        rename: declared rules for the keys.
-        drop: keys (after renaming, as regular expressions) that are left out, with the reason.
+        keys: how its keys become the network's, and which may be left over or missing.
         sha256: of the file, if known: names the converted copy.
 
     Raises:
         CheckpointError: keys are missing, not expected or of another shape.
         UnsafeFileError: the file could run code.
     """
+    keys = keys or Keys()
+    state = read(path, unwrap=keys.unwrap, sha256=sha256)
     with empty_parameters():
         network = build()
-    fill(network, read(path, sha256=sha256), where=path.name, rename=rename, drop=drop or {})
+    fill(network, state, where=path.name, keys=keys)
+    if left := [name for name, parameter in network.named_parameters() if parameter.is_meta]:
+        # listed as absent: their initial values exist only in a network that is made for real, and are the same every time
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            initial = dict(build().named_parameters())
+        network.load_state_dict({name: initial[name].detach() for name in left}, strict=False, assign=True)
+        network.requires_grad_(False)
     return network.eval()
 
 
-def fill(
-    network: nn.Module,
-    state: Mapping[str, Tensor],
-    *,
-    where: str,
-    rename: Rename = (),
-    drop: Mapping[str, str] | None = None,
-) -> None:
-    """Assign the tensors of a state to a network; see `load`."""
+def fill(network: nn.Module, state: Mapping[str, Tensor], *, where: str, keys: Keys | None = None) -> None:
+    """Assign the tensors of a state to a network; see `load`.
+
+    Parameters that `keys` lists as absent stay as they are.
+
+    Raises:
+        CheckpointError: keys are missing, not expected, of another shape or kind, or two keys became one.
+    """
+    keys = keys or Keys()
     renamed: dict[str, Tensor] = {}
+    doubled = []
     for key, tensor in state.items():
-        for pattern, replacement in rename:
-            key = re.sub(pattern, replacement, key)
-        if not any(re.fullmatch(pattern, key) for pattern in drop or {}):
-            renamed[key] = tensor
-    expected = network.state_dict()
+        name = key
+        for pattern, replacement in keys.rename:
+            name = re.sub(pattern, replacement, name)
+        if _listed(name, keys.drop):
+            continue
+        if name in renamed:
+            doubled.append(f"{key}, which becomes {name} like another key")
+        renamed[name] = tensor
+    expected = network.state_dict(keep_vars=True)
+    shared = {id(tensor): name for name, tensor in expected.items() if name in renamed}
+    for name in expected.keys() - renamed.keys():
+        if id(expected[name]) in shared:  # the very same parameter under a second name
+            renamed[name] = renamed[shared[id(expected[name])]]
     misshapen = [
-        f"{key} {list(renamed[key].shape)} for {list(expected[key].shape)}"
+        f"{key} {_kind(renamed[key])} for {_kind(expected[key])}"
         for key in renamed.keys() & expected.keys()
         if renamed[key].shape != expected[key].shape
+        or renamed[key].is_floating_point() != expected[key].is_floating_point()
     ]
-    missing, extra = expected.keys() - renamed.keys(), renamed.keys() - expected.keys()
+    missing = {key for key in expected.keys() - renamed.keys() if not _listed(key, keys.absent)}
+    extra = [*(renamed.keys() - expected.keys()), *doubled]
     if missing or extra or misshapen:
         raise CheckpointError(where, missing=missing, extra=extra, misshapen=misshapen)
-    network.load_state_dict(renamed, assign=True)
-    left = [name for name, tensor in (*network.named_parameters(), *network.named_buffers()) if tensor.is_meta]
-    if left:
-        raise CheckpointError(where, missing=left)
+    network.load_state_dict(renamed, strict=False, assign=True)
     network.requires_grad_(False)
+
+
+def _listed(key: str, patterns: Mapping[str, str]) -> bool:
+    return any(re.fullmatch(pattern, key) for pattern in patterns)
+
+
+def _kind(tensor: Tensor) -> str:
+    kind = "" if tensor.is_floating_point() else f"{tensor.dtype} ".removeprefix("torch.")
+    return f"{kind}{list(tensor.shape)}"
 
 
 # ---------------------------------------------------------------- reading files
 
 
-def read(path: Path, *, sha256: str | None = None) -> dict[str, Tensor]:
+def read(path: Path, *, unwrap: Sequence[str] = (), sha256: str | None = None) -> dict[str, Tensor]:
     """Return the tensors of a checkpoint by key, memory-mapped where the format allows.
 
     Args:
         path: a safetensors file, a torch checkpoint of plain tensors, or a TorchScript archive (only its tensors are read).
+        unwrap: the path to the state inside a torch checkpoint that holds more.
         sha256: of the file, if known: an older format is then converted once into the cache.
 
     Raises:
@@ -128,16 +153,17 @@ def read(path: Path, *, sha256: str | None = None) -> dict[str, Tensor]:
             return load_file(path)
         except SafetensorError as error:
             raise UnsafeFileError(f"{path.name}: not a sound safetensors file ({error}); it was not used") from None
-    converted = content.cache() / "converted" / f"{sha256}.safetensors" if sha256 else None
+    part = f"-{hashlib.sha256(repr(tuple(unwrap)).encode()).hexdigest()[:12]}" if unwrap else ""
+    converted = content.cache() / "converted" / f"{sha256}{part}.safetensors" if sha256 else None
     if converted and converted.exists():
         return load_file(converted)
-    state = _torchscript(path) if _is_torchscript(path) else _torch(path)
+    state = _torchscript(path) if _is_torchscript(path) else _torch(path, unwrap)
     if converted:
         _save(state, converted)
     return state
 
 
-def _torch(path: Path) -> dict[str, Tensor]:
+def _torch(path: Path, unwrap: Sequence[str]) -> dict[str, Tensor]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickle protocols; what cannot be read safely raises below
@@ -156,9 +182,13 @@ def _torch(path: Path) -> dict[str, Tensor]:
             f"{path.name}: holds more than tensors, or is damaged ({reason}); it was not executed. "
             "Ask its authors for safetensors or a plain state_dict"
         ) from None
-    for key in ("state_dict", "model"):
+    for key in unwrap or ("state_dict", "model"):
         if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
             loaded = loaded[key]
+        elif unwrap:
+            raise CheckpointError(
+                path.name, missing=[f"{'.'.join(unwrap)} (its entries are {', '.join(map(str, loaded))})"]
+            )
     tensors = {k: v for k, v in loaded.items() if isinstance(v, Tensor)} if isinstance(loaded, Mapping) else {}
     if not tensors or len(tensors) != len(loaded):
         raise UnsafeFileError(f"{path.name}: is no state_dict: expected names and tensors")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from medfm.catalog.weights import Keys
 from medfm.errors import MissingExtraError
 from medfm.runtime import checkpoint
 
@@ -21,10 +22,12 @@ if TYPE_CHECKING:
 
 _SPECIAL = 5  # [PAD] [UNK] [CLS] [SEP] [MASK] come first in the vocabulary and are never predicted
 _MASK = 4
-_DROP = {
-    r"bert\.embeddings\.position_ids": "position numbers, which older versions of transformers stored",
-    r"cls\.predictions\.bias": "a second copy of cls.predictions.decoder.bias",
-}
+_KEYS = Keys(
+    drop={
+        r"bert\.embeddings\.position_ids": "position numbers, which older versions of transformers stored",
+        r"cls\.predictions\.bias": "a second copy of cls.predictions.decoder.bias",
+    }
+)
 
 
 def build(weights: Description, files: Mapping[str, Path], device: torch.device, dtype: torch.dtype) -> BertSequence:
@@ -32,7 +35,7 @@ def build(weights: Description, files: Mapping[str, Path], device: torch.device,
     network = checkpoint.load(
         lambda: BertSequence(weights),
         files["weights"],
-        drop=_DROP,
+        keys=_KEYS,
         sha256=weights.origin.files["weights"].sha256,
     )
     return network.to(device=device, dtype=dtype)

@@ -13,21 +13,24 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from medfm.catalog.weights import Keys
 from medfm.runtime import checkpoint
 
 if TYPE_CHECKING:
     from medfm.catalog.weights import ReceptorTransformer as Description
     from medfm.runtime.capabilities import Batch
 
-_RENAME = (
-    (r"^_token_embedder\._token_embedding\._token_embeddings$", "residues"),
-    (r"^_token_embedder\._compartment_embedding\._token_embeddings$", "loops"),
-    (r"^_self_attention_stack\._initial_projector\.", "project."),
-    (r"^_self_attention_stack\._standard_stack\._self_attention_stack\.", "encoder."),
+_KEYS = Keys(
+    rename=(
+        (r"^_token_embedder\._token_embedding\._token_embeddings$", "residues"),
+        (r"^_token_embedder\._compartment_embedding\._token_embeddings$", "loops"),
+        (r"^_self_attention_stack\._initial_projector\.", "project."),
+        (r"^_self_attention_stack\._standard_stack\._self_attention_stack\.", "encoder."),
+    ),
+    drop={
+        r"_mlm_token_prediction_projector\..*": "the head that predicts masked residues in training; vectors need none"
+    },
 )
-_DROP = {
-    r"_mlm_token_prediction_projector\..*": "the head that predicts masked residues in training; vectors do not need it"
-}
 
 
 def build(
@@ -37,8 +40,7 @@ def build(
     network = checkpoint.load(
         lambda: ReceptorTransformer(weights),
         files["weights"],
-        rename=_RENAME,
-        drop=_DROP,
+        keys=_KEYS,
         sha256=weights.origin.files["weights"].sha256,
     )
     return network.to(device=device, dtype=dtype)
