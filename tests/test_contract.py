@@ -22,6 +22,7 @@ from medfm.runtime import contract as engine
 from medfm.runtime import samples
 from medfm.runtime.inputs import Receptor, Volume, read_volume
 from medfm.runtime.loading import load
+from medfm.runtime.steps import volume as volume_steps
 
 ALL_48 = [
     "".join(letters)
@@ -141,16 +142,16 @@ def test_standardizing_gives_the_stated_mean_and_deviation(values: list[float]) 
     step = contracts.Standardize(scale=0.226, shift=0.449, correction=1)
     if float(x.std()) == 0:
         with pytest.raises(InputError, match="constant"):
-            engine._standardize(step, state, engine.Context())
+            volume_steps._standardize(step, state, engine.Context())
         return
-    engine._standardize(step, state, engine.Context())
+    volume_steps._standardize(step, state, engine.Context())
     assert float(state.value.mean()) == pytest.approx(0.449, abs=1e-6)
     assert float(state.value.std()) == pytest.approx(0.226, abs=1e-6)
 
 
 def test_a_fixed_window_maps_its_edges_to_0_and_1() -> None:
     state = engine.State(torch.tensor([-1000.0, -175.0, 37.5, 250.0, 3000.0]))
-    engine._window(contracts.Window(low=-175, high=250), state, engine.Context())
+    volume_steps._window(contracts.Window(low=-175, high=250), state, engine.Context())
     assert state.value.tolist() == [0.0, 0.0, 0.5, 1.0, 1.0]
 
 

@@ -11,7 +11,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from medfm.catalog.contracts import Output, Part, Step, digest
+from medfm.catalog.contracts import Output, Step, digest
+from medfm.catalog.parts import Part
 from medfm.catalog.vocabulary import Ref, Word
 from medfm.catalog.weights import Origin, PackageOrigin, Sha256, Weights
 
@@ -331,6 +332,8 @@ class Model(Record):
     """The challenges that the model's authors set out to address, in this project's reading."""
     weights: Weights | None = None
     input: tuple[Step, ...] = ()
+    text_input: tuple[Step, ...] = ()
+    """What is done to texts, for models that read images and texts."""
     output: Output | None = None
     hardware: tuple[Hardware, ...] = ()
     parity: Parity = Parity(status="untested")
@@ -343,7 +346,7 @@ class Model(Record):
     @property
     def contract(self) -> str | None:
         """The hash of the input and output contract; None where there is none."""
-        return digest(self.input, self.output) if self.input and self.output else None
+        return digest(self.input, self.output, self.text_input) if self.input and self.output else None
 
     @model_validator(mode="after")
     def _can_be_run_if_it_has_weights(self) -> Model:

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from medfm.catalog.contracts import Part
+from medfm.catalog.parts import Part
 
 System = Literal["dicom", "radlex", "snomed-ct", "uberon", "ncit", "mondo", "loinc", "spdx"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medfm.catalog.contracts import Part
+from medfm.catalog.parts import Part
 from medfm.catalog.records import Model, Sample
 from medfm.catalog.weights import HubOrigin, PackageOrigin, UrlOrigin
 from medfm.publishing.prose import bullets, escape, link, table

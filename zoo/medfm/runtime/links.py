@@ -21,7 +21,7 @@ from urllib.robotparser import RobotFileParser
 
 from pydantic import TypeAdapter, ValidationError
 
-from medfm.catalog.contracts import Part
+from medfm.catalog.parts import Part
 from medfm.errors import InputError, MissingExtraError, SourceError
 from medfm.files import writing
 

@@ -1,0 +1,102 @@
+"""Steps of contracts that read pictures: 2D images of 8 bits a channel, or of one channel of real intensities."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from medfm.catalog.parts import Part
+
+Side = Annotated[int, Field(gt=0)]
+
+
+class ReadImage(Part):
+    """Read one picture (PNG, JPEG, TIFF, BMP, DICOM).
+
+    Pictures with more than the model's bits, with transparency, with a rotation that only EXIF tells, or in CMYK are refused
+    in strict mode, each with the flag that says what to do; `strict=False` does what the authors' code does.
+    """
+
+    step: Literal["image"] = "image"
+    modality: str
+    """What the picture must show, in the taxonomy's words."""
+    mode: Literal["RGB", "L", "intensity"] = "RGB"
+    """RGB and L: 8 bits a channel, converted as Pillow does; intensity: one channel of real values (HU, or the file's own)."""
+    um_per_px: tuple[Annotated[float, Field(gt=0)], ...] = ()
+    """Resolutions at which the authors say that the model works, in micrometers per pixel; () where they name none."""
+    um_tolerance: float = 0.1
+    """Relative deviation from `um_per_px` that is let through."""
+
+
+class ResizeImage(Part):
+    """Resample a picture; sizes as in torchvision."""
+
+    step: Literal["resize-image"] = "resize-image"
+    size: Side | tuple[Side, Side]
+    """One side (see `fit`), or (height, width)."""
+    fit: Literal["shorter", "longer", "exact"] = "exact"
+    """Which side becomes `size` while the proportions stay; exact: both sides are given."""
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos", "area"]
+    engine: Literal["pillow", "torch", "torch-antialias", "opencv", "skimage"] = "pillow"
+    """Which library's arithmetic: pillow antialiases and rounds to 8 bits; torch interpolates tensors without antialiasing."""
+    rounding: Literal["truncate", "round"] = "truncate"
+    """How the longer side is made an integer."""
+
+
+class CropImage(Part):
+    """Cut out the middle; where the picture is smaller, it is padded with zeros first (torchvision's CenterCrop)."""
+
+    step: Literal["center-crop"] = "center-crop"
+    size: tuple[Side, Side]
+    """Height and width."""
+    offset: Literal["round", "floor"] = "round"
+    """Where the window starts when the margin is odd: torchvision rounds half to even."""
+
+
+class PadImage(Part):
+    """Fill up a picture or a tensor to a size, or to a square."""
+
+    step: Literal["pad-image"] = "pad-image"
+    size: tuple[Side, Side] | Literal["square"]
+    """Height and width; square: the longer side."""
+    where: Literal["end", "both"]
+    """end: at the right and the bottom; both: half on each side, the odd pixel at the end."""
+    value: float = 0.0
+
+
+class ToTensor(Part):
+    """Turn the picture into a float tensor (channels, height, width), divided by a number."""
+
+    step: Literal["to-tensor"] = "to-tensor"
+    divide: float = 255.0
+    channels: Literal["RGB", "BGR"] = "RGB"
+    """Order of the channels."""
+
+
+class Repeat(Part):
+    """Repeat the only channel."""
+
+    step: Literal["repeat-channels"] = "repeat-channels"
+    count: Annotated[int, Field(gt=1)] = 3
+
+
+class Normalize(Part):
+    """Subtract a fixed mean and divide by a fixed deviation, channel by channel."""
+
+    step: Literal["normalize"] = "normalize"
+    mean: tuple[float, ...]
+    std: tuple[Annotated[float, Field(gt=0)], ...]
+
+
+class Rescale(Part):
+    """Map an interval linearly to another one, clipped or not."""
+
+    step: Literal["rescale"] = "rescale"
+    source: tuple[float, float] | Literal["range"]
+    """The interval that is mapped; range: the input's own lowest and highest value."""
+    target: tuple[float, float] = (0.0, 1.0)
+    clip: bool = False
+
+
+ImageStep = ReadImage | ResizeImage | CropImage | PadImage | ToTensor | Repeat | Normalize | Rescale

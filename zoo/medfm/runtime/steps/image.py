@@ -1,0 +1,177 @@
+"""Steps on pictures: Pillow images until `to-tensor`, float tensors (channels, height, width) after it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from medfm.catalog import image_steps as described
+from medfm.errors import InputError, MissingExtraError
+from medfm.runtime.images import Picture
+from medfm.runtime.state import Context, Function, State
+
+
+def begin(picture: Picture) -> State:
+    """Return the state after the first step."""
+    value: Any = picture.pixels
+    if isinstance(value, np.ndarray):
+        value = torch.from_numpy(np.ascontiguousarray(value))[None]
+    return State(value, notes=list(picture.notes))
+
+
+def size_of(value: Any) -> tuple[int, int]:
+    """Return height and width of a picture or a tensor."""
+    if isinstance(value, Tensor):
+        return int(value.shape[-2]), int(value.shape[-1])
+    return int(value.height), int(value.width)
+
+
+def _resize(step: described.ResizeImage, state: State, context: Context) -> None:  # noqa: ARG001
+    height, width = _target(step, *size_of(state.value))
+    if step.engine == "pillow":
+        from PIL import Image
+
+        if isinstance(state.value, Tensor):
+            raise InputError("the contract resizes a tensor with pillow: use engine torch, or resize before to-tensor")
+        names = {"nearest": "NEAREST", "bilinear": "BILINEAR", "bicubic": "BICUBIC", "lanczos": "LANCZOS", "area": "BOX"}
+        filter = getattr(Image.Resampling, names[step.interpolation])
+        state.value = state.value.resize((width, height), filter)
+        return
+    if step.engine in ("torch", "torch-antialias"):
+        x = state.value if isinstance(state.value, Tensor) else _pixels(state.value)
+        state.value = _resize_tensor(x, (height, width), step)
+        return
+    array = state.value.numpy().transpose(1, 2, 0) if isinstance(state.value, Tensor) else np.asarray(state.value)
+    array = _opencv(array, height, width, step.interpolation) if step.engine == "opencv" else _skimage(array, height, width, step)
+    state.value = torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1) if array.ndim == 3 else array[None]))
+
+
+def _target(step: described.ResizeImage, height: int, width: int) -> tuple[int, int]:
+    if not isinstance(step.size, int):
+        return step.size
+    if step.fit == "exact":
+        return step.size, step.size
+    reference = min(height, width) if step.fit == "shorter" else max(height, width)
+    whole = int if step.rounding == "truncate" else round
+    if reference == height:
+        return step.size, max(1, whole(step.size * width / height))
+    return max(1, whole(step.size * height / width)), step.size
+
+
+def _pixels(image: Any) -> Tensor:
+    """Return (channels, height, width) uint8 of a picture."""
+    array = np.array(image)  # a copy: torch warns of arrays that cannot be written to
+    return torch.from_numpy(array if array.ndim == 3 else array[..., None]).permute(2, 0, 1)
+
+
+def _resize_tensor(x: Tensor, size: tuple[int, int], step: described.ResizeImage) -> Tensor:
+    """Interpolate as torch and torchvision do: bytes stay bytes where torch computes in them."""
+    if step.interpolation not in ("nearest", "bilinear", "bicubic", "area"):
+        raise InputError(f"torch has no {step.interpolation} interpolation")
+    smooth = step.interpolation in ("bilinear", "bicubic")
+    options: dict[str, Any] = {"align_corners": False, "antialias": step.engine == "torch-antialias"} if smooth else {}
+    bytes_in = x.dtype == torch.uint8
+    direct = bytes_in and smooth and step.engine == "torch-antialias"
+    y = functional.interpolate((x if direct else x.float())[None], size, mode=step.interpolation, **options)[0]
+    return y.round().clamp(0, 255).to(torch.uint8) if bytes_in and not direct else y
+
+
+def _opencv(array: np.ndarray[Any, Any], height: int, width: int, interpolation: str) -> np.ndarray[Any, Any]:
+    try:
+        import cv2
+    except ImportError:
+        raise MissingExtraError("opencv-python-headless", "vision", why="resizing as this model's authors do") from None
+    names = {"nearest": cv2.INTER_NEAREST, "bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC,
+             "lanczos": cv2.INTER_LANCZOS4, "area": cv2.INTER_AREA}  # fmt: skip
+    return np.asarray(cv2.resize(array, (width, height), interpolation=names[interpolation]))
+
+
+def _skimage(array: np.ndarray[Any, Any], height: int, width: int, step: described.ResizeImage) -> np.ndarray[Any, Any]:
+    try:
+        from skimage import transform
+    except ImportError:
+        raise MissingExtraError("scikit-image", "vision", why="resizing as this model's authors do") from None
+    order = {"nearest": 0, "bilinear": 1, "bicubic": 3}[step.interpolation]
+    resized = transform.resize(array, (height, width), order=order, mode="constant", preserve_range=True)
+    return np.asarray(resized, dtype=np.float32)
+
+
+def _crop(step: described.CropImage, state: State, context: Context) -> None:  # noqa: ARG001
+    height, width = step.size
+    given_height, given_width = size_of(state.value)
+    if given_height < height or given_width < width:
+        missing = max(height - given_height, 0), max(width - given_width, 0)
+        before, after = [n // 2 for n in missing], [n - n // 2 for n in missing]
+        state.value = _padded(state.value, before[1], before[0], after[1], after[0], 0.0)
+        given_height, given_width = size_of(state.value)
+    whole = round if step.offset == "round" else int
+    top, left = whole((given_height - height) / 2), whole((given_width - width) / 2)
+    if isinstance(state.value, Tensor):
+        state.value = state.value[..., top : top + height, left : left + width]
+    else:
+        state.value = state.value.crop((left, top, left + width, top + height))
+
+
+def _pad(step: described.PadImage, state: State, context: Context) -> None:  # noqa: ARG001
+    given_height, given_width = size_of(state.value)
+    height, width = step.size if step.size != "square" else (max(given_height, given_width),) * 2
+    down, right = height - given_height, width - given_width
+    if down < 0 or right < 0:
+        raise InputError(f"{given_height} x {given_width} pixels are more than the {height} x {width} that are padded to")
+    top, left = (down // 2, right // 2) if step.where == "both" else (0, 0)
+    state.value = _padded(state.value, left, top, right - left, down - top, step.value)
+
+
+def _padded(value: Any, left: int, top: int, right: int, bottom: int, fill: float) -> Any:
+    if isinstance(value, Tensor):
+        return functional.pad(value, (left, right, top, bottom), value=fill)
+    from PIL import ImageOps
+
+    number = int(fill)
+    return ImageOps.expand(value, (left, top, right, bottom), fill=(number,) * len(value.getbands()) if len(value.getbands()) > 1 else number)
+
+
+def _to_tensor(step: described.ToTensor, state: State, context: Context) -> None:  # noqa: ARG001
+    x = state.value if isinstance(state.value, Tensor) else _pixels(state.value)
+    if step.channels == "BGR":
+        x = x.flip(0)
+    x = x.contiguous().to(torch.float32)
+    state.value = x / step.divide if step.divide != 1 else x
+
+
+def _repeat(step: described.Repeat, state: State, context: Context) -> None:  # noqa: ARG001
+    state.value = state.value.expand(step.count, *state.value.shape[1:]).contiguous()
+
+
+def _normalize(step: described.Normalize, state: State, context: Context) -> None:  # noqa: ARG001
+    x = state.value
+    if len(step.mean) not in (1, x.shape[0]) or len(step.std) != len(step.mean):
+        raise InputError(f"the contract normalizes {len(step.mean)} channels, but the input has {x.shape[0]}")
+    shape = (-1,) + (1,) * (x.ndim - 1)
+    # not in place: a step's result may still be looked at by `explain`
+    state.value = (x - torch.tensor(step.mean).reshape(shape)) / torch.tensor(step.std).reshape(shape)
+
+
+def _rescale(step: described.Rescale, state: State, context: Context) -> None:  # noqa: ARG001
+    x = state.value.float()
+    low, high = (float(x.min()), float(x.max())) if step.source == "range" else step.source
+    if not high > low:
+        raise InputError("the input is constant: there is nothing to see")
+    bottom, top = step.target
+    x = (x - low) / (high - low) * (top - bottom) + bottom
+    state.value = x.clamp(min(bottom, top), max(bottom, top)) if step.clip else x
+
+
+STEPS: dict[type, Function] = {
+    described.ResizeImage: _resize,
+    described.CropImage: _crop,
+    described.PadImage: _pad,
+    described.ToTensor: _to_tensor,
+    described.Repeat: _repeat,
+    described.Normalize: _normalize,
+    described.Rescale: _rescale,
+}

@@ -1,0 +1,147 @@
+"""Steps on volumes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from medfm.catalog import contracts
+from medfm.errors import InputError
+from medfm.runtime import inputs
+from medfm.runtime.inputs import Volume
+from medfm.runtime.state import Context, Frame, Function, Options, State, frame_of
+
+# A small array must not be allowed to ask for terabytes (a header can claim any size).
+LARGEST_VOLUME = 2**31
+
+
+def read(step: contracts.ReadVolume, source: Any, options: Options) -> Volume:
+    if options.assume_affine and isinstance(source, str | Path):
+        source = inputs.with_assumed_affine(source)
+    frames = step.frames if not options.strict else "refuse"
+    volume = inputs.read_volume(source, frames=frames)
+    if volume.data.size > LARGEST_VOLUME:
+        raise InputError(f"{volume.data.size:,} voxels are more than this model can hold", path=volume.name)
+    bad = int((~np.isfinite(volume.data)).sum())
+    if bad:
+        if step.non_finite == "refuse":
+            raise InputError(f"{bad:,} voxels are NaN or infinite; repair the file first", path=volume.name)
+        if options.strict and not options.fill_nan:
+            raise InputError(
+                f"{bad:,} voxels are NaN or infinite; pass --fill-nan to count them as 0, as the authors' code does",
+                path=volume.name,
+                flag="fill_nan",
+            )
+        volume = replace(volume, data=np.nan_to_num(volume.data))
+    return volume
+
+
+def _orient(step: contracts.Orient, state: State, context: Context) -> None:  # noqa: ARG001
+    from nibabel import orientations
+
+    frame = frame_of(state)
+    wanted = orientations.axcodes2ornt(tuple(step.axes))
+    state_of_file = orientations.io_orientation(frame.volume.affine)
+    frame.orientation = orientations.ornt_transform(state_of_file, wanted)
+    turned = orientations.apply_orientation(state.value.numpy(), frame.orientation)
+    state.value = torch.from_numpy(np.ascontiguousarray(turned))
+    frame.shape = tuple(state.value.shape)
+
+
+def _resize(step: contracts.Resize, state: State, context: Context) -> None:  # noqa: ARG001
+    state.value = resample(state.value, step.size, step.interpolation)
+
+
+def _window(step: contracts.Window, state: State, context: Context) -> None:  # noqa: ARG001
+    if step.measured_on == "located":
+        measured = frame_of(state).range
+        assert measured is not None, "the step `locate` comes first"
+        low, high = measured
+    elif step.quantiles:
+        low, high = (float(state.value.quantile(q)) for q in step.quantiles)
+        if state.frame is not None:
+            state.frame.range = (low, high)
+    else:
+        assert step.low is not None
+        assert step.high is not None
+        low, high = step.low, step.high
+    if not high > low:
+        name = state.frame.volume.name if state.frame else ""
+        raise InputError(
+            "the image is constant (its low and high quantiles are equal): there is nothing to see", path=name
+        )
+    state.value = ((state.value - low) / (high - low)).clamp(min=0, max=1)
+
+
+def _standardize(step: contracts.Standardize, state: State, context: Context) -> None:  # noqa: ARG001
+    x = state.value
+    if step.axis == "all":
+        mean, deviation = x.mean(), x.std(correction=step.correction)
+    else:
+        mean, deviation = x.mean(-1, keepdim=True), x.std(-1, keepdim=True, correction=step.correction)
+    if step.constant == "refuse" and not bool((deviation > 0).all()):
+        raise InputError("the input is constant: its standard deviation is 0")
+    x = (x - mean) / deviation
+    if step.constant == "zero":
+        x = torch.nan_to_num(x, nan=0.0)
+    state.value = step.scale * x + step.shift
+
+
+def _locate(step: contracts.Locate, state: State, context: Context) -> None:
+    assert context.localizer is not None, "the family must implement Localizer"
+    frame = frame_of(state)
+    view = State(state.value, frame=frame)
+    for inner in step.input:
+        STEPS[type(inner)](inner, view, context)
+    found = context.localizer.locate(step.network, view.value)[step.channel] > step.threshold
+    mask = torch.from_numpy(largest_component(found.numpy())) if step.component == "largest" else found
+    frame.box = _box(mask.float(), frame.shape, step, frame.volume.name)
+    state.value = state.value[frame.box]
+
+
+def _box(mask: Tensor, shape: Sequence[int], step: contracts.Locate, name: str) -> tuple[slice, ...]:
+    """Return the region that holds a coarse mask, with its margin, on the grid of the full volume."""
+    occupied = [torch.where(mask.mean(axes) > step.occupied)[0] for axes in ((1, 2), (0, 2), (0, 1))]
+    if any(len(slices) == 0 for slices in occupied):
+        raise InputError(
+            f"the first network ({step.network}) found nothing to crop to: is this the right kind of image?", path=name
+        )
+    scale = torch.tensor(shape) / torch.tensor(mask.shape)
+    center = scale * torch.tensor([float(s.max() + 1 + s.min()) / 2 for s in occupied])
+    size = (1 + 2 * torch.tensor(step.margin)) * (scale * torch.tensor([int(s.max() + 1 - s.min()) for s in occupied]))
+    edges = [(int(c - s / 2), int(c + s / 2)) for c, s in zip(center.round(), size.round(), strict=True)]
+    return tuple(slice(max(0, low), min(full, high)) for (low, high), full in zip(edges, shape, strict=True))
+
+
+def resample(x: Tensor, size: Sequence[int], interpolation: str) -> Tensor:
+    """Resample a tensor without channels to `size`, voxel corners aligned with voxel corners (torch's convention)."""
+    modes = {"nearest": "nearest", "nearest-exact": "nearest-exact", "area": "area"}
+    modes |= {"linear": {1: "linear", 2: "bilinear", 3: "trilinear"}[x.ndim], "cubic": "bicubic"}
+    return functional.interpolate(x[None, None], tuple(size), mode=modes[interpolation])[0, 0]
+
+
+def largest_component(mask: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return the largest connected component (corners connect), as bool; an empty mask stays empty."""
+    from scipy import ndimage
+
+    labels, count = ndimage.label(mask, structure=np.ones((3,) * mask.ndim))
+    if count == 0:
+        return np.zeros(mask.shape, dtype=bool)
+    sizes = np.bincount(labels.ravel())
+    return np.asarray(labels == sizes[1:].argmax() + 1)
+
+
+STEPS: dict[type, Function] = {
+    contracts.Orient: _orient,
+    contracts.Resize: _resize,
+    contracts.Window: _window,
+    contracts.Standardize: _standardize,
+    contracts.Locate: _locate,
+}
