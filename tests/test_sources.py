@@ -163,13 +163,13 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(wheelhouse: Path, cache:
         import resource, zipfile
         from pathlib import Path
         from medfm.catalog.weights import WeightFile
-        from medfm.runtime import sources
+        from medfm.runtime import cache
         from medfm.errors import SourceError
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))  # the system refuses to write more, as a full disk does
         file = WeightFile(path="toyweights/model.bin", sha256="{"0" * 64}", bytes={len(DATA)})
         with zipfile.ZipFile({str(archive)!r}) as z, z.open("toyweights/model.bin") as stream:
             try:
-                sources._keep(stream, file, None)
+                cache.keep(stream, file)
             except SourceError as error:
                 print(error)
     """

@@ -98,14 +98,22 @@ def fetch(arguments: list[str]) -> int:
     parser.add_argument("--accept-unpinned", action="store_true", help="use files whose sha256 is not known yet")
     parser.add_argument("--json", dest="format", action="store_const", const="json", help="print JSON")
     given = parser.parse_args(arguments)
+    from medfm.catalog.records import Model
     from medfm.catalog.store import Catalog
+    from medfm.runtime import hub
     from medfm.runtime.samples import origin_of
     from medfm.runtime.sources import fetch as fetch_files
 
     catalog = Catalog.load()
     found = {}
     for id in given.ids:
-        files = fetch_files(origin_of(catalog, id), offline=given.offline, accept_unpinned=given.accept_unpinned)
+        record = catalog[id]
+        files = fetch_files(
+            origin_of(catalog, id),
+            offline=given.offline,
+            accept_unpinned=given.accept_unpinned,
+            gate=hub.gate(record) if isinstance(record, Model) else None,
+        )
         found[id] = {role: str(path) for role, path in files.items()}
         if not given.format:
             for role, path in found[id].items():

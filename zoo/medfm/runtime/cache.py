@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from medfm import content
 from medfm.catalog.weights import WeightFile
-from medfm.errors import IntegrityError, MissingExtraError, SourceError
+from medfm.errors import IntegrityError, MedfmError, MissingExtraError, SourceError
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -101,10 +101,12 @@ class Incoming:
     """A file on its way into the cache, for writing: under a temporary name, hashed as it comes.
 
     Leaving the block verifies it and moves it into place. When the block fails nothing stays, except, where it is
-    `resumable`, what came of a transfer that was cut off: the next try goes on from there.
+    `resumable`, what came of a transfer that broke off or was interrupted: the next try goes on from there.
     """
 
-    def __init__(self, file: WeightFile, target: Path, *, resumable: bool = False, bar: tqdm[Any] | None = None) -> None:
+    def __init__(
+        self, file: WeightFile, target: Path, *, resumable: bool = False, bar: tqdm[Any] | None = None
+    ) -> None:
         self._file, self._target, self._resumable, self._bar = file, target, resumable, bar
         self._digest = hashlib.sha256()
         self._size = 0
@@ -142,7 +144,7 @@ class Incoming:
         except OSError as failure:
             raise _full(self._target, failure) from None
         finally:
-            if error is None or not (self._resumable and getattr(error, "resumable", False)):
+            if not self._resumable or error is None or isinstance(error, MedfmError):
                 self._part.unlink(missing_ok=True)
 
     def write(self, data: bytes) -> int:

@@ -86,7 +86,7 @@ def load(
     except ImportError:
         extra = EXTRAS.get(record.weights.family, "run")
         raise MissingExtraError("torch", extra, why=f"running {record.id}") from None
-    from medfm.runtime import sources
+    from medfm.runtime import hub, sources
 
     where = _device(device)
     kind = {"float32": torch.float32, "bfloat16": torch.bfloat16}.get(dtype)
@@ -103,7 +103,9 @@ def load(
         origin = LocalOrigin(
             files={role: WeightFile(path=str(path), sha256=origin.files[role].sha256) for role, path in weights.items()}
         )
-    files = sources.fetch(origin, offline=offline, accept_unpinned=accept_unpinned, progress=progress)
+    files = sources.fetch(
+        origin, offline=offline, accept_unpinned=accept_unpinned, progress=progress, gate=hub.gate(record)
+    )
     family = importlib.import_module(f"medfm.runtime.families.{record.weights.family}")
     network = family.build(record.weights, files, where, kind)
     return Runner(record, network, files, device=str(where), dtype=dtype, progress=progress)
