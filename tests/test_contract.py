@@ -91,7 +91,7 @@ def test_a_head_stored_in_any_of_the_48_orders_has_the_same_brain(head: nibabel.
     expected = in_world(first.mask, head.affine)
     assert 1000 < first.volumes_ml()["brain"] < 2500
     (item,) = engine.read(runner.record.input, head)
-    seen = engine.prepare(runner.record.input, [item], runner._context({})).batch["image"]
+    seen = engine.prepare(runner.record.input, [item], runner.context({})).batch["image"]
     probability = runner.network.segment({"image": seen})
 
     class Remembers:

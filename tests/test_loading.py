@@ -25,7 +25,8 @@ from medfm.errors import (
 )
 from medfm.runtime import capabilities
 from medfm.runtime import families as family_modules
-from medfm.runtime.loading import EXTRAS, Runner, load
+from medfm.runtime.loading import EXTRAS, load
+from medfm.runtime.runner import Runner
 
 CATALOG = medfm.Catalog.load()
 LOADABLE = [model.id for model in CATALOG.models.values() if model.loadable]

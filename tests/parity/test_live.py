@@ -48,7 +48,7 @@ def test_deepbet_gives_the_authors_probabilities_mask_and_volume(
     assert np.array_equal(ours.mask, theirs["mask"])
     assert ours.volumes_ml()["brain"] == pytest.approx(float(theirs["volume"][0]), abs=1e-3)
     (item,) = engine.read(runner.record.input, t1)
-    prepared = engine.prepare(runner.record.input, [item], runner._context({}))
+    prepared = engine.prepare(runner.record.input, [item], runner.context({}))
     (frame,) = prepared.frames
     assert frame is not None
     assert frame.box is not None

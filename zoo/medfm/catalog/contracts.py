@@ -32,13 +32,14 @@ from medfm.catalog.outputs import (
     TextOutput,
 )
 from medfm.catalog.signal_steps import Branch, ReadSignal, Scalogram
-from medfm.catalog.text_steps import ReadReceptor, ReadSequence, Tokenize, TokenizeReceptor
+from medfm.catalog.text_steps import ReadReceptor, ReadSequence, ReadText, Tokenize, TokenizeReceptor
 from medfm.catalog.volume_steps import Axes, Interpolation, Locate, Orient, ReadVolume, Resize, Standardize, Window
 
 Step = Annotated[
     ReadImage
     | ReadVolume
     | ReadSignal
+    | ReadText
     | ReadSequence
     | ReadReceptor
     | ResizeImage
@@ -98,6 +99,7 @@ __all__ = [
     "ReadReceptor",
     "ReadSequence",
     "ReadSignal",
+    "ReadText",
     "ReadVolume",
     "Repeat",
     "Rescale",

@@ -65,10 +65,21 @@ class TextOutput(Part):
     """Every letter that may be written; "" for free text."""
 
 
+class ZeroShotOutput(Part):
+    """How images are classified by labels in words."""
+
+    templates: tuple[str, ...] = ("{}",)
+    """Sentences with {} for the label, as the authors use them; their vectors are averaged."""
+    activation: Literal["softmax", "sigmoid"] = "softmax"
+    """softmax: one label is true; sigmoid: each label by itself."""
+
+
 class Output(Part):
     """What the model gives, by capability."""
 
     embedding: EmbeddingOutput | None = None
+    text_embedding: EmbeddingOutput | None = None
+    zero_shot: ZeroShotOutput | None = None
     scores: ScoresOutput | None = None
     segmentation: SegmentationOutput | None = None
     events: EventsOutput | None = None

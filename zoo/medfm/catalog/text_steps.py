@@ -7,6 +7,12 @@ from typing import Literal
 from medfm.catalog.parts import Part
 
 
+class ReadText(Part):
+    """Read texts, one string each."""
+
+    step: Literal["text"] = "text"
+
+
 class ReadSequence(Part):
     """Read amino-acid or nucleotide sequences, one string each."""
 

@@ -156,6 +156,31 @@ class BertSequence(Part):
     """Linear heads: name -> number of labels."""
 
 
+Argument = bool | int | float | str | tuple[int, ...] | tuple[float, ...] | None
+"""A value that a library's constructor takes; classes are given by name, apart."""
+
+
+class TimmVision(Part):
+    """An image encoder that timm builds."""
+
+    family: Literal["timm_vision"] = "timm_vision"
+    origin: Origin
+    keys: Keys = Keys()
+    architecture: str
+    """timm's name, such as vit_large_patch16_224."""
+    arguments: dict[str, Argument] = {}
+    """What the authors pass to `timm.create_model`, without `num_classes` (always 0)."""
+    layers: dict[
+        Literal["mlp_layer", "act_layer", "norm_layer", "embed_layer"],
+        Literal["SwiGLUPacked", "SwiGLU", "GluMlp", "Mlp", "SiLU", "GELU", "LayerNorm", "RmsNorm", "PatchEmbed"],
+    ] = {}
+    """Arguments that are classes, by name: of timm's layers or of torch.nn."""
+    convert: Literal["timm"] | None = None
+    """`timm`: turn keys with timm's own conversion for the architecture (DINOv2's original keys, older versions of timm)."""
+    features: Literal["tokens", "pooled"] = "tokens"
+    """All tokens, to be pooled as `output` says; or what timm's head pools, normalization included."""
+
+
 class Unsupported(Part):
     """Open weights that medfm does not build yet; the record says where they lie."""
 
@@ -166,7 +191,8 @@ class Unsupported(Part):
 
 
 Weights = Annotated[
-    LinkNet3d | OnnxDetector | ReceptorTransformer | BertSequence | Unsupported, Field(discriminator="family")
+    LinkNet3d | OnnxDetector | ReceptorTransformer | BertSequence | TimmVision | Unsupported,
+    Field(discriminator="family"),
 ]
 
 

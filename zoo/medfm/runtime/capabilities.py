@@ -19,7 +19,23 @@ class Encoder(Protocol):
     """Turns inputs into vectors."""
 
     def encode(self, batch: Batch) -> Tensor:
-        """Return the last hidden states: (inputs, tokens, width) float32."""
+        """Return the last hidden states (inputs, tokens, width), or vectors (inputs, width) where the network pools, float32."""
+
+
+@runtime_checkable
+class TextEncoder(Protocol):
+    """Turns texts into vectors, in a space of their own or that of images."""
+
+    def encode_text(self, batch: Batch) -> Tensor:
+        """Return hidden states (texts, tokens, width), or vectors (texts, width) where the network pools, float32."""
+
+
+@runtime_checkable
+class Matcher(Encoder, TextEncoder, Protocol):
+    """Compares images with texts."""
+
+    def compare(self, images: Tensor, texts: Tensor) -> Tensor:
+        """Return logits (images, texts) of normalized vectors, scaled as in training."""
 
 
 @runtime_checkable
@@ -62,19 +78,22 @@ class Localizer(Protocol):
         """Return the named network's output for one view: (channels, *grid) float32."""
 
 
-# Method of `medfm.load(...)` -> protocol that the network must implement for it.
-METHODS: dict[str, type] = {
-    "embed": Encoder,
-    "classify": Classifier,
-    "segment": Segmenter,
-    "detect": EventDetector,
-    "generate": Generator,
+# Method of `medfm.load(...)` -> protocols of which the network must implement one.
+METHODS: dict[str, tuple[type, ...]] = {
+    "embed": (Encoder,),
+    "embed_text": (TextEncoder,),
+    "classify": (Classifier, Matcher),
+    "retrieve": (Matcher,),
+    "segment": (Segmenter,),
+    "detect": (EventDetector,),
+    "generate": (Generator,),
 }
 
 # Tasks of the taxonomy (each with everything below it) that a method serves. The contract tests hold records to it.
 TASKS: dict[str, tuple[str, ...]] = {
     "embed": ("representation", "retrieval"),
     "classify": ("classification",),
+    "retrieve": ("image-text-retrieval",),
     "segment": ("segmentation",),
     "detect": ("detection",),
     "generate": ("generation",),
@@ -83,4 +102,4 @@ TASKS: dict[str, tuple[str, ...]] = {
 
 def methods(network: object) -> tuple[str, ...]:
     """Return the methods that a network supports, in a fixed order."""
-    return tuple(name for name, protocol in METHODS.items() if isinstance(network, protocol))
+    return tuple(name for name, protocols in METHODS.items() if isinstance(network, protocols))

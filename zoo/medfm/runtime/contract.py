@@ -20,13 +20,16 @@ from medfm.runtime.images import Picture
 from medfm.runtime.inputs import Receptor, Signal, Volume
 from medfm.runtime.restoring import restore
 from medfm.runtime.state import Context, Frame, Function, Options, State
-from medfm.runtime.steps import image, sequence, signal, volume
+from medfm.runtime.steps import image, sequence, signal, text, volume
 from medfm.runtime.steps.volume import largest_component, resample
 
 Item = Any
 """One input as it was read: a Picture, a Volume, a window of a Signal, a named sequence, or a Receptor."""
 
 STEPS: Mapping[type, Function] = {**image.STEPS, **volume.STEPS, **signal.STEPS, **sequence.STEPS}
+
+DEFAULT = Options()
+NOTHING = Context()
 
 Watcher = Callable[[contracts.Step, State], None]
 
@@ -43,7 +46,7 @@ def split(steps: Sequence[contracts.Step], source: object) -> list[Any]:
     return [source]
 
 
-def read(steps: Sequence[contracts.Step], source: object, options: Options = Options()) -> list[Item]:
+def read(steps: Sequence[contracts.Step], source: object, options: Options = DEFAULT) -> list[Item]:
     """Read a source into single inputs, as the contract's first step says.
 
     Args:
@@ -61,6 +64,8 @@ def read(steps: Sequence[contracts.Step], source: object, options: Options = Opt
         return [volume.read(first, source, options)]
     if isinstance(first, contracts.ReadSignal):
         return [*signal.read(first, source, options)]
+    if isinstance(first, contracts.ReadText):
+        return [*text.read(source)]
     if isinstance(first, contracts.ReadSequence):
         return [*sequence.read_sequences(first, source)]
     if isinstance(first, contracts.ReadReceptor):
@@ -85,7 +90,7 @@ class Prepared:
 
 
 def prepare(
-    steps: Sequence[contracts.Step], items: Sequence[Item], context: Context = Context(), watch: Watcher | None = None
+    steps: Sequence[contracts.Step], items: Sequence[Item], context: Context = NOTHING, watch: Watcher | None = None
 ) -> Prepared:
     """Run all steps after the first on inputs that were read, and join the results into one batch.
 
@@ -137,9 +142,8 @@ def _join(tensors: Sequence[Tensor]) -> Tensor:
     if len(shapes) == 1:
         return torch.stack(list(tensors))
     if any(len(shape) > 2 for shape in shapes):
-        raise InputError(
-            "the inputs have different sizes after the contract's steps: " + ", ".join(" x ".join(map(str, s)) for s in sorted(shapes))
-        )
+        sizes = ", ".join(" x ".join(map(str, shape)) for shape in sorted(shapes))
+        raise InputError(f"the inputs have different sizes after the contract's steps: {sizes}")
     return torch.nn.utils.rnn.pad_sequence(list(tensors), batch_first=True, padding_value=0)
 
 

@@ -74,7 +74,8 @@ def _dataset(path: Path) -> Any:
 
 
 def _pixels(dataset: Any, name: str, options: Options) -> tuple[NDArray[Any], list[str]]:
-    from pydicom.pixels import apply_color_lut, pixel_array
+    from pydicom.pixels.processing import apply_color_lut
+    from pydicom.pixels.utils import pixel_array
 
     frames = int(dataset.get("NumberOfFrames", 1) or 1)
     notes: list[str] = []
@@ -101,10 +102,12 @@ def _pixels(dataset: Any, name: str, options: Options) -> tuple[NDArray[Any], li
     return found, notes
 
 
-def _rescaled(dataset: Any, values: NDArray[np.float64], name: str, options: Options, notes: list[str]) -> NDArray[np.float64]:
+def _rescaled(
+    dataset: Any, values: NDArray[np.float64], name: str, options: Options, notes: list[str]
+) -> NDArray[np.float64]:
     """Apply the modality's slope and intercept; CT without them has no Hounsfield units."""
     if "ModalityLUTSequence" in dataset:
-        from pydicom.pixels import apply_modality_lut
+        from pydicom.pixels.processing import apply_modality_lut
 
         return np.asarray(apply_modality_lut(values.astype(np.int64), dataset), dtype=np.float64)
     slope, intercept = dataset.get("RescaleSlope"), dataset.get("RescaleIntercept")

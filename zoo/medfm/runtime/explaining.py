@@ -11,7 +11,7 @@ from medfm.runtime import contract as engine
 from medfm.runtime.inputs import Receptor
 
 if TYPE_CHECKING:
-    from medfm.runtime.loading import Runner
+    from medfm.runtime.runner import Runner
 
 
 def explain(runner: Runner, source: object, **options: Any) -> list[dict[str, str]]:
@@ -35,7 +35,7 @@ def explain(runner: Runner, source: object, **options: Any) -> list[dict[str, st
         before.update(line)
         lines.append(line)
 
-    context = runner._context(options)  # the same context that a run would get
+    context = runner.context(options)  # the same context that a run would get
     items = engine.read(runner.record.input, source, context.options)
     engine.prepare(runner.record.input, items[:1], context, watch)
     return lines

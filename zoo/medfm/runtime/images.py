@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from medfm.catalog.image_steps import ReadImage
 from medfm.errors import InputError, MissingExtraError
-from medfm.runtime.inputs import PathLike
 from medfm.runtime.state import Options
 
 if TYPE_CHECKING:
@@ -68,7 +67,8 @@ def read(step: ReadImage, source: object, options: Options) -> Picture:
         near = known is None or any(abs(known / value - 1) <= step.um_tolerance for value in step.um_per_px)
         if not near and options.strict:
             raise InputError(
-                f"has {known:g} micrometers per pixel, but this model needs {wanted}; resample it first", path=picture.name
+                f"has {known:g} micrometers per pixel, but this model needs {wanted}; resample it first",
+                path=picture.name,
             )
         if known is None or not near:
             found = "unknown" if known is None else f"{known:g}"
@@ -102,10 +102,12 @@ def _open(step: ReadImage, source: object, options: Options) -> Picture:
     try:
         with Image.open(path) as image:
             if image.width * image.height > LARGEST_PICTURE:
-                raise InputError(f"{image.width} x {image.height} pixels are more than one picture may have", path=str(path))
+                raise InputError(
+                    f"{image.width} x {image.height} pixels are more than one picture may have", path=str(path)
+                )
             return _from_pillow(step, image, str(path), options)
     except UnidentifiedImageError:
-        raise InputError("is no picture that can be read; this model needs PNG, JPEG, TIFF, BMP or DICOM", path=str(path)) from None
+        raise InputError("is no picture that can be read: PNG, JPEG, TIFF, BMP and DICOM can", path=str(path)) from None
     except Image.DecompressionBombError as error:
         raise InputError(f"is too large ({error})", path=str(path)) from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:
@@ -161,9 +163,26 @@ def _from_pillow(step: ReadImage, image: Image, name: str, options: Options) -> 
     um = _resolution(image)
     if step.mode == "intensity":
         if len(image.getbands()) != 1 or image.mode == "P":
-            raise InputError(f"has the channels {image.mode}, but this model needs one channel of intensities", path=name)
+            raise InputError(
+                f"has the channels {image.mode}, but this model needs one channel of intensities", path=name
+            )
         return Picture(np.asarray(image, dtype=np.float32), name, um, tuple(notes))
-    if image.mode not in ("1", "L", "P", "RGB", "RGBA", "LA", "PA", "CMYK", "YCbCr", "LAB", "HSV", "RGBX", "RGBa", "La"):
+    if image.mode not in (
+        "1",
+        "L",
+        "P",
+        "RGB",
+        "RGBA",
+        "LA",
+        "PA",
+        "CMYK",
+        "YCbCr",
+        "LAB",
+        "HSV",
+        "RGBX",
+        "RGBa",
+        "La",
+    ):
         image, how = _to_eight_bits(image, name, options)
         notes.append(how)
     elif image.mode in ("CMYK", "LAB", "HSV"):
@@ -207,7 +226,7 @@ def _upright(image: Image, name: str, options: Options) -> tuple[Image, list[str
 
 def _to_eight_bits(image: Image, name: str, options: Options) -> tuple[Image, str]:
     """Map intensities of more than 8 bits to 0..255 over the range that the caller gives."""
-    from PIL import Image as pillow
+    from PIL import Image as Pictures
 
     values = np.asarray(image, dtype=np.float64)
     if options.intensity_range is None and options.strict:
@@ -218,7 +237,7 @@ def _to_eight_bits(image: Image, name: str, options: Options) -> tuple[Image, st
             flag="intensity_range",
         )
     low, high = options.intensity_range or (float(values.min()), float(values.max()))
-    return pillow.fromarray(eight_bits(values, low, high)), f"intensities {low:g} to {high:g} mapped to 0 to 255"
+    return Pictures.fromarray(eight_bits(values, low, high)), f"intensities {low:g} to {high:g} mapped to 0 to 255"
 
 
 def eight_bits(values: NDArray[np.float64], low: float, high: float) -> NDArray[np.uint8]:
@@ -231,7 +250,9 @@ def eight_bits(values: NDArray[np.float64], low: float, high: float) -> NDArray[
 def _transparent(image: Image) -> bool:
     if "transparency" in image.info and image.mode in ("P", "RGB", "L", "1"):
         return bool(np.asarray(image.convert("RGBA"))[..., 3].min() < 255)
-    return image.mode in ("RGBA", "LA", "PA", "RGBa", "La") and bool(np.asarray(image.convert("RGBA"))[..., 3].min() < 255)
+    return image.mode in ("RGBA", "LA", "PA", "RGBa", "La") and bool(
+        np.asarray(image.convert("RGBA"))[..., 3].min() < 255
+    )
 
 
 def _resolution(image: Image) -> float | None:

@@ -152,6 +152,37 @@ class Embedding(Result):
 
 
 @dataclass(frozen=True)
+class Similarity(Result):
+    """How well images and texts go together.
+
+    Attributes:
+        values: (images, texts) float32, cosine similarity in [-1, 1].
+        names: of the images.
+        texts: the texts.
+    """
+
+    values: NDArray[np.float32]
+    names: tuple[str, ...]
+    texts: tuple[str, ...]
+
+    def best(self, count: int = 1) -> list[list[str]]:
+        """Return the texts that go best with each image, best first."""
+        order = np.argsort(-self.values, axis=1, kind="stable")[:, :count]
+        return [[self.texts[j] for j in row] for row in order]
+
+    def _writers(self) -> Mapping[str, Callable[[Path], object]]:
+        return {".csv": self._csv}
+
+    def _csv(self, path: Path) -> None:
+        rows = (
+            (name, text, float(value))
+            for name, line in zip(self.names, self.values, strict=True)
+            for text, value in zip(self.texts, line, strict=True)
+        )
+        table(path, ["name", "text", "similarity"], rows)
+
+
+@dataclass(frozen=True)
 class Scores(Result):
     """Probabilities for named labels.
 
@@ -310,4 +341,15 @@ def table(path: Path, columns: Sequence[str], rows: Any) -> None:
         writer.writerows(rows)
 
 
-__all__ = ["Embedding", "Event", "Events", "Provenance", "Result", "Scores", "Segmentation", "Text", "table"]
+__all__ = [
+    "Embedding",
+    "Event",
+    "Events",
+    "Provenance",
+    "Result",
+    "Scores",
+    "Segmentation",
+    "Similarity",
+    "Text",
+    "table",
+]

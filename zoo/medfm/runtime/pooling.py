@@ -11,22 +11,25 @@ from torch.nn import functional
 from medfm.catalog.contracts import EmbeddingOutput
 
 
-def pool(hidden: Tensor, lengths: Sequence[int], output: EmbeddingOutput) -> Tensor:
+def pool(hidden: Tensor, lengths: Sequence[int] | None, output: EmbeddingOutput) -> Tensor:
     """Return one vector for each input.
 
     Args:
         hidden: (n, tokens, width) hidden states, or (n, width) where the network pools by itself.
-        lengths: tokens of each input that are no padding.
+        lengths: tokens of each input that are no padding; None where nothing is padded.
         output: pooling, tokens to skip, normalization.
 
     Returns:
         (n, dimension) float32.
     """
+    if hidden.ndim == 3 and lengths is None:
+        lengths = [hidden.shape[1]] * len(hidden)
     if output.pooling == "none" or output.pooling == "attention":
         vectors = hidden
     elif output.pooling == "cls":
         vectors = hidden[:, 0]
     else:
+        assert lengths is not None, "tokens are pooled, so there are tokens"
         means = torch.stack(
             [x[output.skip : length - output.skip_last].mean(0) for x, length in zip(hidden, lengths, strict=True)]
         )

@@ -37,7 +37,13 @@ def _resize(step: described.ResizeImage, state: State, context: Context) -> None
 
         if isinstance(state.value, Tensor):
             raise InputError("the contract resizes a tensor with pillow: use engine torch, or resize before to-tensor")
-        names = {"nearest": "NEAREST", "bilinear": "BILINEAR", "bicubic": "BICUBIC", "lanczos": "LANCZOS", "area": "BOX"}
+        names = {
+            "nearest": "NEAREST",
+            "bilinear": "BILINEAR",
+            "bicubic": "BICUBIC",
+            "lanczos": "LANCZOS",
+            "area": "BOX",
+        }
         filter = getattr(Image.Resampling, names[step.interpolation])
         state.value = state.value.resize((width, height), filter)
         return
@@ -46,7 +52,11 @@ def _resize(step: described.ResizeImage, state: State, context: Context) -> None
         state.value = _resize_tensor(x, (height, width), step)
         return
     array = state.value.numpy().transpose(1, 2, 0) if isinstance(state.value, Tensor) else np.asarray(state.value)
-    array = _opencv(array, height, width, step.interpolation) if step.engine == "opencv" else _skimage(array, height, width, step)
+    array = (
+        _opencv(array, height, width, step.interpolation)
+        if step.engine == "opencv"
+        else _skimage(array, height, width, step)
+    )
     state.value = torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1) if array.ndim == 3 else array[None]))
 
 
@@ -96,7 +106,9 @@ def _skimage(array: np.ndarray[Any, Any], height: int, width: int, step: describ
     except ImportError:
         raise MissingExtraError("scikit-image", "vision", why="resizing as this model's authors do") from None
     order = {"nearest": 0, "bilinear": 1, "bicubic": 3}[step.interpolation]
-    resized = transform.resize(array, (height, width), order=order, mode="constant", preserve_range=True)
+    resized = transform.resize(  # type: ignore[no-untyped-call]
+        array, (height, width), order=order, mode="constant", preserve_range=True
+    )
     return np.asarray(resized, dtype=np.float32)
 
 
@@ -121,7 +133,9 @@ def _pad(step: described.PadImage, state: State, context: Context) -> None:  # n
     height, width = step.size if step.size != "square" else (max(given_height, given_width),) * 2
     down, right = height - given_height, width - given_width
     if down < 0 or right < 0:
-        raise InputError(f"{given_height} x {given_width} pixels are more than the {height} x {width} that are padded to")
+        raise InputError(
+            f"{given_height} x {given_width} pixels are more than the {height} x {width} that are padded to"
+        )
     top, left = (down // 2, right // 2) if step.where == "both" else (0, 0)
     state.value = _padded(state.value, left, top, right - left, down - top, step.value)
 
@@ -131,8 +145,9 @@ def _padded(value: Any, left: int, top: int, right: int, bottom: int, fill: floa
         return functional.pad(value, (left, right, top, bottom), value=fill)
     from PIL import ImageOps
 
-    number = int(fill)
-    return ImageOps.expand(value, (left, top, right, bottom), fill=(number,) * len(value.getbands()) if len(value.getbands()) > 1 else number)
+    bands = len(value.getbands())
+    color = (int(fill),) * bands if bands > 1 else int(fill)
+    return ImageOps.expand(value, (left, top, right, bottom), fill=color)
 
 
 def _to_tensor(step: described.ToTensor, state: State, context: Context) -> None:  # noqa: ARG001

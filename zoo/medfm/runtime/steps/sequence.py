@@ -15,6 +15,7 @@ from medfm.runtime.state import Context, Function, State
 
 
 def read_sequences(step: contracts.ReadSequence, source: Any) -> list[tuple[str, str]]:
+    """Return (name, letters) of every sequence, all letters inside the contract's alphabet."""
     found = inputs.read_sequences(source)
     allowed = set(step.alphabet + step.unknown)
     items = []
@@ -37,6 +38,7 @@ def read_sequences(step: contracts.ReadSequence, source: Any) -> list[tuple[str,
 
 
 def read_receptors(step: contracts.ReadReceptor, source: Any) -> list[Receptor]:
+    """Return receptors whose loops lie inside the contract's alphabet."""
     receptors = inputs.read_receptors(source)
     allowed = set(step.alphabet)
     for receptor in receptors:

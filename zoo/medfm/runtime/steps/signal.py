@@ -16,6 +16,7 @@ from medfm.runtime.steps.volume import STEPS as VOLUME_STEPS
 
 
 def read(step: contracts.ReadSignal, source: Any, options: Options) -> list[Signal]:
+    """Return the consecutive windows of a recording that has the contract's rate and channels."""
     signal = inputs.read_signal(source, options.sampling_rate)
     rate = signal.sampling_rate
     if rate is None:

@@ -16,13 +16,14 @@ from medfm.catalog import contracts
 from medfm.errors import InputError
 from medfm.runtime import inputs
 from medfm.runtime.inputs import Volume
-from medfm.runtime.state import Context, Frame, Function, Options, State, frame_of
+from medfm.runtime.state import Context, Function, Options, State, frame_of
 
 # A small array must not be allowed to ask for terabytes (a header can claim any size).
 LARGEST_VOLUME = 2**31
 
 
 def read(step: contracts.ReadVolume, source: Any, options: Options) -> Volume:
+    """Return one volume, finite and with a place in space."""
     if options.assume_affine and isinstance(source, str | Path):
         source = inputs.with_assumed_affine(source)
     frames = step.frames if not options.strict else "refuse"

@@ -1,0 +1,94 @@
+"""From inputs to vectors: images, sequences and texts, and how well images and texts go together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from medfm.errors import UsageError
+from medfm.runtime.outputs import Embedding, Similarity
+from medfm.runtime.pooling import pool
+from medfm.runtime.runner import Run, lengths
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from medfm.runtime.runner import Runner
+
+
+def embed(
+    runner: Runner, source: object, *, tokens: bool, batch_size: int | None, workers: int, **options: Any
+) -> Embedding:
+    """Return one vector for each input; see `Runner.embed`."""
+    runner.needs("embed")
+    run = Run()
+    vectors, kept = _vectors(runner, source, run, tokens, batch_size, workers, options)
+    described = runner.output("embedding")
+    return Embedding(runner.provenance(run), vectors.numpy(), tuple(run.names), described.distance, tuple(kept))
+
+
+def _vectors(
+    runner: Runner,
+    source: object,
+    run: Run,
+    tokens: bool,
+    batch_size: int | None,
+    workers: int,
+    options: dict[str, Any],
+) -> tuple[Tensor, list[np.ndarray[Any, Any]]]:
+    described = runner.output("embedding")
+    vectors, kept = [], []
+    for chunk, prepared in runner.batches(source, run, options, batch_size=batch_size, workers=workers):
+        hidden = runner.network.encode(prepared.batch)
+        counts = lengths(prepared.batch)
+        vectors.append(pool(hidden, counts, described))
+        if tokens:
+            whole = counts or [hidden.shape[1]] * len(chunk)
+            kept += [hidden[i, :length].numpy() for i, length in enumerate(whole)]
+    return torch.cat(vectors).to(torch.float32), kept
+
+
+def embed_text(runner: Runner, texts: str | Sequence[str], *, batch_size: int) -> Embedding:
+    """Return one vector for each text; see `Runner.embed_text`."""
+    runner.needs("embed_text")
+    run = Run()
+    vectors = text_vectors(runner, [texts] if isinstance(texts, str) else list(texts), run, batch_size)
+    return Embedding(
+        runner.provenance(run), vectors.numpy(), tuple(run.names), runner.output("text_embedding").distance
+    )
+
+
+def text_vectors(runner: Runner, texts: Sequence[str], run: Run, batch_size: int = 64) -> Tensor:
+    """Return (texts, dimension) float32."""
+    if not texts:
+        raise UsageError("there is no text: the list is empty")
+    described = runner.output("text_embedding")
+    vectors = []
+    steps = runner.record.text_input
+    for _, prepared in runner.batches(texts, run, {}, batch_size=batch_size, workers=0, steps=steps):
+        hidden = runner.network.encode_text(prepared.batch)
+        vectors.append(pool(hidden, lengths(prepared.batch), described))
+    return torch.cat(vectors).to(torch.float32)
+
+
+def retrieve(
+    runner: Runner, source: object, texts: Sequence[str], *, batch_size: int | None, workers: int, **options: Any
+) -> Similarity:
+    """Return the cosine similarity of each image and each text; see `Runner.retrieve`."""
+    runner.needs("retrieve")
+    run = Run()
+    written = text_vectors(runner, list(texts), Run())
+    seen, _ = _vectors(runner, source, run, False, batch_size, workers, options)
+    values = functional.normalize(seen, dim=-1) @ functional.normalize(written, dim=-1).T
+    return Similarity(runner.provenance(run), values.numpy(), tuple(run.names), tuple(texts))
+
+
+def image_vectors(
+    runner: Runner, source: object, run: Run, batch_size: int | None, workers: int, options: dict[str, Any]
+) -> Tensor:
+    """Return (images, dimension) float32."""
+    return _vectors(runner, source, run, False, batch_size, workers, options)[0]
