@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -20,11 +21,14 @@ class Site:
         cut: paths whose transfer breaks off in the middle, and how often it still will.
         status: path -> HTTP status to answer with instead.
         headers: path -> more headers.
-        once: path -> statuses to answer with first, one a request.
+        once: path -> statuses to answer with first, one a request; None answers as usual.
+        ranges: whether a part of a file can be asked for.
         no_head: path -> status to answer HEAD with instead.
         seconds: how long every answer takes.
         requests: (method, path) in order.
         times: when each of them came.
+        asked_ranges: (path, Range) of the requests that asked for a part, in order.
+        authorizations: (path, Authorization) of the requests that carried one, in order.
         agents: the User-Agents that asked.
         most_at_once: the largest number of requests that were open at the same time.
     """
@@ -33,11 +37,14 @@ class Site:
     cut: dict[str, int] = field(default_factory=dict)
     status: dict[str, int] = field(default_factory=dict)
     headers: dict[str, dict[str, str]] = field(default_factory=dict)
-    once: dict[str, list[int]] = field(default_factory=dict)
+    once: dict[str, list[int | None]] = field(default_factory=dict)
+    ranges: bool = False
     no_head: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     requests: list[tuple[str, str]] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
+    asked_ranges: list[tuple[str, str]] = field(default_factory=list)
+    authorizations: list[tuple[str, str]] = field(default_factory=list)
     agents: set[str] = field(default_factory=set)
     most_at_once: int = 0
     address: str = ""
@@ -74,6 +81,10 @@ def serving(site: Site) -> Iterator[Site]:
                 site.requests.append((self.command, path))
                 site.times.append(time.monotonic())
                 site.agents.add(self.headers.get("User-Agent", ""))
+                if self.headers.get("Authorization"):
+                    site.authorizations.append((path, self.headers["Authorization"]))
+                if self.headers.get("Range"):
+                    site.asked_ranges.append((path, self.headers["Range"]))
                 status = site.once[path].pop(0) if site.once.get(path) else site.status.get(path)
                 if self.command == "HEAD":
                     status = site.no_head.get(path, status)
@@ -91,9 +102,14 @@ def serving(site: Site) -> Iterator[Site]:
                 self.end_headers()
                 return
             data = site.files[path]
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(data)))
-            self.send_header("Accept-Ranges", "none")
+            part = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", "")) if site.ranges else None
+            start = int(part.group(1)) if part else 0
+            self.send_response(206 if part else 200)
+            self.send_header("Content-Length", str(len(data) - start))
+            self.send_header("Accept-Ranges", "bytes" if site.ranges else "none")
+            if part:
+                self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+            data = data[start:]
             for name, value in site.headers.get(path, {}).items():
                 self.send_header(name, value)
             self.end_headers()

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import socket
 import subprocess
@@ -13,15 +12,14 @@ from pathlib import Path
 import pytest
 
 from medfm.catalog.records import InlineOrigin, SystemOrigin
-from medfm.catalog.weights import HubOrigin, LocalOrigin, PackageOrigin, UrlOrigin, WeightFile
+from medfm.catalog.weights import LocalOrigin, PackageOrigin, UrlOrigin, WeightFile
 from medfm.errors import GateError, IntegrityError, SourceError
 from medfm.runtime import sources
 
-from .servers import Site, hub_file, serving
+from .servers import Site, serving
 
 DATA = bytes(range(256)) * 4096
 SHA = hashlib.sha256(DATA).hexdigest()
-REVISION = "0123456789abcdef0123456789abcdef01234567"
 
 
 @pytest.fixture(autouse=True)
@@ -228,81 +226,6 @@ def test_only_https_is_fetched() -> None:
         sources.fetch(origin, progress=False)
 
 
-# ---------------------------------------------------------------- hubs
-
-
-def hub(sha256: str = SHA, path: str = "model.safetensors") -> HubOrigin:
-    file = WeightFile(path=path, sha256=sha256, bytes=len(DATA))
-    return HubOrigin(repository="example/toy", revision=REVISION, files={"weights": file})
-
-
-def fetch_from(site: Site, folder: Path, origin: HubOrigin, *, offline: bool = False) -> dict[str, str]:
-    """Fetch in a process of its own: the hub's client reads its settings when it is imported."""
-    code = f"""
-        import json, sys
-        from medfm.catalog.weights import HubOrigin
-        from medfm.errors import MedfmError
-        from medfm.runtime import sources
-        origin = HubOrigin.model_validate_json({origin.model_dump_json()!r})
-        try:
-            found = sources.fetch(origin, offline={offline}, progress=False)
-            print(json.dumps({{"path": str(found["weights"])}}))
-        except MedfmError as error:
-            print(json.dumps({{"error": type(error).__name__, "text": str(error)}}))
-    """
-    environment = os.environ | {
-        "HF_ENDPOINT": site.address,
-        "HF_HOME": str(folder / "hub"),
-        "HF_HUB_DISABLE_XET": "1",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "HF_TOKEN": "hf_secret_token",
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert "hf_secret_token" not in done.stdout + done.stderr
-    answer: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
-    return answer
-
-
-def test_a_hub_file_is_fetched_by_the_hubs_own_client_and_verified(tmp_path: Path) -> None:
-    site = Site()
-    hub_file(site, "example/toy", REVISION, "model.safetensors", DATA)
-    with serving(site):
-        first = fetch_from(site, tmp_path, hub())
-        assert Path(first["path"]).read_bytes() == DATA
-        asked = len(site.requests)
-        assert fetch_from(site, tmp_path, hub(), offline=True) == first
-        assert len(site.requests) == asked
-
-
-def test_wrong_bytes_behind_a_right_etag_are_refused_and_forgotten(tmp_path: Path) -> None:
-    site = Site()
-    hub_file(site, "example/toy", REVISION, "model.safetensors", b"y" * len(DATA), etag=SHA)
-    with serving(site):
-        assert fetch_from(site, tmp_path, hub())["error"] == "IntegrityError"
-        hub_file(site, "example/toy", REVISION, "model.safetensors", DATA)
-        assert Path(fetch_from(site, tmp_path, hub())["path"]).read_bytes() == DATA
-
-
-def test_a_gate_is_named_with_what_to_do(tmp_path: Path) -> None:
-    place = f"/example/toy/resolve/{REVISION}/model.safetensors"
-    site = Site(status={place: 403}, headers={place: {"X-Error-Code": "GatedRepo", "X-Repo-Commit": REVISION}})
-    with serving(site):
-        answer = fetch_from(site, tmp_path, hub())
-    assert answer["error"] == "GateError"
-    assert "accept its terms" in answer["text"]
-    assert "hf auth login" in answer["text"]
-
-
-def test_a_missing_hub_file_and_a_silent_hub_differ(tmp_path: Path) -> None:
-    with serving(Site()) as site:
-        assert "has no file model.safetensors" in fetch_from(site, tmp_path, hub())["text"]
-    assert "cannot be reached" in fetch_from(site, tmp_path, hub())["text"]
-    assert "offline mode is on" in fetch_from(site, tmp_path, hub(), offline=True)["text"]
-
-
 # ---------------------------------------------------------------- local files, system packages, quotes
 
 
@@ -330,3 +253,39 @@ def test_a_quoted_sample_becomes_a_file() -> None:
     path = sources.fetch(InlineOrigin(file="numbers.txt", text="1\n2\n"))["file"]
     assert path.name == "numbers.txt"
     assert path.read_text() == "1\n2\n"
+
+
+@pytest.mark.parametrize("path", ["..", "a/..", "", "a/\x00", "a\nb", "C:x", "a\\b"])
+def test_a_name_that_leads_elsewhere_is_refused(path: str, wheelhouse: Path) -> None:
+    make_wheel(wheelhouse, {"toyweights/model.bin": DATA})
+    with pytest.raises(SourceError, match="no path of a file"):
+        sources.fetch(package(path=path), progress=False)
+
+
+def test_files_of_two_sources_whose_hash_is_unknown_are_two_files(wheelhouse: Path) -> None:
+    make_wheel(wheelhouse, {"toyweights/model.bin": b"one"}, version="1.0")
+    make_wheel(wheelhouse, {"toyweights/model.bin": b"two"}, version="2.0")
+    found = [
+        sources.fetch(package(sha256=None, version=version), accept_unpinned=True, progress=False)["weights"]
+        for version in ("1.0", "2.0")
+    ]
+    assert [path.read_bytes() for path in found] == [b"one", b"two"]
+
+
+def test_the_note_that_a_file_was_verified_is_never_written_through_a_link(wheelhouse: Path, tmp_path: Path) -> None:
+    make_wheel(wheelhouse, {"toyweights/model.bin": DATA})
+    path = sources.fetch(package(), progress=False)["weights"]
+    (tmp_path / "outside").write_text("mine")
+    stamp = path.with_name("model.bin.verified")
+    stamp.unlink()
+    stamp.symlink_to(tmp_path / "outside")
+    assert sources.fetch(package(), offline=True)["weights"] == path
+    assert (tmp_path / "outside").read_text() == "mine"
+
+
+def test_a_gate_is_told_before_a_download(wheelhouse: Path, caplog: pytest.LogCaptureFixture) -> None:
+    make_wheel(wheelhouse, {"toyweights/model.bin": DATA})
+    sources.fetch(package(), progress=False, gate="the weights of Toy are gated: accept the terms")
+    assert caplog.messages == ["the weights of Toy are gated: accept the terms"]
+    sources.fetch(package(), progress=False, gate="the weights of Toy are gated: accept the terms")
+    assert len(caplog.messages) == 1  # there was nothing to download

