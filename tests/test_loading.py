@@ -213,7 +213,7 @@ def with_hash(record: Model, sha256: str | None) -> Model:
 
 @pytest.mark.network
 def test_weights_of_another_network_are_refused_key_by_key(tmp_path: Path) -> None:
-    files = load("sceptr", progress=False)._files
+    files = load("sceptr", progress=False).files
     state = torch.load(files["weights"], weights_only=True, map_location="cpu")
     del state["_self_attention_stack._initial_projector.weight"]
     state["surprise"] = torch.zeros(2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from medfm.catalog.parts import Part
 
@@ -41,7 +41,15 @@ class ResizeImage(Part):
     engine: Literal["pillow", "torch", "torch-antialias", "opencv", "skimage"] = "pillow"
     """Which library's arithmetic: pillow antialiases and rounds to 8 bits; torch interpolates tensors without antialiasing."""
     rounding: Literal["truncate", "round"] = "truncate"
-    """How the longer side is made an integer."""
+    """How the other side is made an integer."""
+
+    @model_validator(mode="after")
+    def _says_what_the_size_is(self) -> ResizeImage:
+        if isinstance(self.size, int) == (self.fit == "exact"):
+            raise ValueError("one side needs fit: shorter or longer; (height, width) is exact")
+        if self.fit == "exact" and self.rounding != "truncate":
+            raise ValueError("an exact size is not rounded")
+        return self
 
 
 class CropImage(Part):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import model_validator
+
 from medfm.catalog.parts import Part
 from medfm.catalog.volume_steps import Interpolation
 
@@ -21,6 +23,12 @@ class EmbeddingOutput(Part):
     """Whether each vector has L2 norm 1."""
     distance: Literal["euclidean", "cosine"] = "cosine"
     """The distance that the authors use."""
+
+    @model_validator(mode="after")
+    def _skips_what_it_averages(self) -> EmbeddingOutput:
+        if (self.skip or self.skip_last) and self.pooling not in ("mean", "cls+mean"):
+            raise ValueError(f"skip has no meaning where pooling is {self.pooling}")
+        return self
 
 
 class ScoresOutput(Part):

@@ -258,6 +258,12 @@ class Parity(Part):
     tolerance: float | None = None
     """The test fails above it."""
     dtype: str = "float32"
+    versions: dict[str, str] = {}
+    """Library -> version with which the difference was measured."""
+    keys: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")] | None = None
+    """Fingerprint of the network's parameter names and shapes, in the full architecture (`medfm.runtime.parity.fingerprint`)."""
+    reduced: str | None = None
+    """Where the full network is too large for the comparison: what was compared instead."""
     test: str | None = None
     """Path of the test in the repository."""
 

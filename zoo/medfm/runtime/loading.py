@@ -69,6 +69,7 @@ def load(
         extra = EXTRAS.get(record.weights.family, "run")
         raise MissingExtraError("torch", extra, why=f"running {record.id}") from None
     from medfm.runtime import hub, sources
+    from medfm.runtime.runner import Runner
 
     where = _device(device)
     kind = {"float32": torch.float32, "bfloat16": torch.bfloat16}.get(dtype)

@@ -63,8 +63,6 @@ def _resize(step: described.ResizeImage, state: State, context: Context) -> None
 def _target(step: described.ResizeImage, height: int, width: int) -> tuple[int, int]:
     if not isinstance(step.size, int):
         return step.size
-    if step.fit == "exact":
-        return step.size, step.size
     reference = min(height, width) if step.fit == "shorter" else max(height, width)
     whole = int if step.rounding == "truncate" else round
     if reference == height:
