@@ -1,31 +1,21 @@
-"""Loading checkpoints: safely (nothing in a file is ever executed), fast (no initialization, no copy), and exactly.
-
-safetensors are memory-mapped. Older formats are read with `weights_only=True`, TorchScript archives with a reader that
-takes tensors and nothing else, and both are converted once into a cached safetensors file.
-"""
+"""Putting the tensors of a checkpoint into a network: fast (no initialization, no copy), and exactly."""
 
 from __future__ import annotations
 
-import hashlib
-import io
-import pickle
 import re
-import warnings
-import zipfile
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.utils.weak import WeakIdKeyDictionary
 
-from medfm import content
 from medfm.catalog.weights import Keys
-from medfm.errors import CheckpointError, UnsafeFileError
+from medfm.errors import CheckpointError
+from medfm.runtime.states import read as read
 
 N = TypeVar("N", bound=nn.Module)
 
@@ -129,163 +119,3 @@ def _listed(key: str, patterns: Mapping[str, str]) -> bool:
 def _kind(tensor: Tensor) -> str:
     kind = "" if tensor.is_floating_point() else f"{tensor.dtype} ".removeprefix("torch.")
     return f"{kind}{list(tensor.shape)}"
-
-
-# ---------------------------------------------------------------- reading files
-
-
-def read(path: Path, *, unwrap: Sequence[str] = (), sha256: str | None = None) -> dict[str, Tensor]:
-    """Return the tensors of a checkpoint by key, memory-mapped where the format allows.
-
-    Args:
-        path: a safetensors file, a torch checkpoint of plain tensors, or a TorchScript archive (only its tensors are read).
-        unwrap: the path to the state inside a torch checkpoint that holds more.
-        sha256: of the file, if known: an older format is then converted once into the cache.
-
-    Raises:
-        UnsafeFileError: the file holds more than tensors and plain containers, or is no checkpoint.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    if path.suffix == ".safetensors":
-        try:
-            return load_file(path)
-        except SafetensorError as error:
-            raise UnsafeFileError(f"{path.name}: not a sound safetensors file ({error}); it was not used") from None
-    part = f"-{hashlib.sha256(repr(tuple(unwrap)).encode()).hexdigest()[:12]}" if unwrap else ""
-    converted = content.cache() / "converted" / f"{sha256}{part}.safetensors" if sha256 else None
-    if converted and converted.exists():
-        return load_file(converted)
-    state = _torchscript(path) if _is_torchscript(path) else _torch(path, unwrap)
-    if converted:
-        _save(state, converted)
-    return state
-
-
-def _torch(path: Path, unwrap: Sequence[str]) -> dict[str, Tensor]:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about pickle protocols; what cannot be read safely raises below
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        KeyError,
-        ValueError,
-        AttributeError,
-        zipfile.BadZipFile,
-    ) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise UnsafeFileError(
-            f"{path.name}: holds more than tensors, or is damaged ({reason}); it was not executed. "
-            "Ask its authors for safetensors or a plain state_dict"
-        ) from None
-    for key in unwrap or ("state_dict", "model"):
-        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
-            loaded = loaded[key]
-        elif unwrap:
-            raise CheckpointError(
-                path.name, missing=[f"{'.'.join(unwrap)} (its entries are {', '.join(map(str, loaded))})"]
-            )
-    tensors = {k: v for k, v in loaded.items() if isinstance(v, Tensor)} if isinstance(loaded, Mapping) else {}
-    if not tensors or len(tensors) != len(loaded):
-        raise UnsafeFileError(f"{path.name}: is no state_dict: expected names and tensors")
-    return tensors
-
-
-def _is_torchscript(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-    return any(re.search(r"(^|/)constants\.pkl$", name) for name in names)
-
-
-class _Inert:
-    """Stands for any class that a TorchScript archive names: holds attributes, does nothing."""
-
-    def __setstate__(self, state: object) -> None:
-        if isinstance(state, Mapping):
-            self.__dict__.update(state)
-
-
-class _TensorsOnly(pickle.Unpickler):
-    """Reads the object tree of a TorchScript archive: its own classes become inert, everything else is refused."""
-
-    def __init__(self, data: bytes, storage: Callable[[tuple[Any, ...]], Any], name: str) -> None:
-        super().__init__(io.BytesIO(data))
-        self._storage, self._name = storage, name
-
-    def find_class(self, module: str, name: str) -> Any:
-        if module.startswith("__torch__"):
-            return _Inert
-        allowed = {
-            ("collections", "OrderedDict"): OrderedDict,
-            ("torch._utils", "_rebuild_tensor_v2"): _rebuild,
-            **{("torch", kind): kind for kind in _DTYPES},
-        }
-        if (module, name) not in allowed:
-            raise UnsafeFileError(f"{self._name}: refers to {module}.{name}, which is no tensor; it was not executed")
-        return allowed[(module, name)]
-
-    def persistent_load(self, pid: Any) -> Any:
-        return self._storage(pid)
-
-
-_DTYPES = {
-    "FloatStorage": torch.float32,
-    "DoubleStorage": torch.float64,
-    "HalfStorage": torch.float16,
-    "BFloat16Storage": torch.bfloat16,
-    "LongStorage": torch.int64,
-    "IntStorage": torch.int32,
-    "BoolStorage": torch.bool,
-}
-
-
-def _rebuild(storage: Tensor, offset: int, size: Sequence[int], stride: Sequence[int], *_: object) -> Tensor:
-    return torch.as_strided(storage, tuple(size), tuple(stride), offset)
-
-
-def _torchscript(path: Path) -> dict[str, Tensor]:
-    with zipfile.ZipFile(path) as archive:
-        root = next(n for n in archive.namelist() if n.endswith("/data.pkl"))[: -len("data.pkl")]
-
-        def storage(pid: tuple[Any, ...]) -> Tensor:
-            _, kind, key, _, count = pid
-            with archive.open(f"{root}data/{key}") as file:
-                data = file.read(count * _DTYPES[kind].itemsize + 1)
-            return torch.frombuffer(bytearray(data), dtype=_DTYPES[kind], count=count)
-
-        try:
-            tree = _TensorsOnly(archive.read(f"{root}data.pkl"), storage, path.name).load()
-        except UnsafeFileError:
-            raise
-        except Exception as error:  # a pickle can be wrong in any way; whatever it is, the file is not used
-            raise UnsafeFileError(
-                f"{path.name}: not a sound TorchScript archive ({error}); it was not executed"
-            ) from None
-    return dict(_leaves(tree, ""))
-
-
-def _leaves(node: object, prefix: str) -> Iterator[tuple[str, Tensor]]:
-    for name, value in vars(node).items():
-        if isinstance(value, Tensor):
-            yield prefix + name, value
-        elif isinstance(value, _Inert):
-            yield from _leaves(value, f"{prefix}{name}.")
-
-
-def _save(state: Mapping[str, Tensor], path: Path) -> None:
-    """Keep a converted copy; a cache that cannot be written to costs time, nothing else."""
-    from safetensors.torch import save_file
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(f".{torch.initial_seed() & 0xFFFF:04x}.part")
-        save_file({key: tensor.contiguous().clone() for key, tensor in state.items()}, temporary)
-        temporary.replace(path)
-    except OSError:
-        pass
