@@ -1,22 +1,31 @@
 from __future__ import annotations
 
+import argparse
+import collections
+import datetime
+import functools
 import hashlib
 import json
 import os
 import pickle
 import struct
+import subprocess
+import sys
+import textwrap
 import warnings
 import zipfile
+from collections import OrderedDict
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from medfm.catalog.weights import Keys
-from medfm.errors import CheckpointError, UnsafeFileError
+from medfm.errors import CheckpointError, SourceError, UnsafeFileError
 from medfm.runtime import checkpoint, parity
 
 
@@ -280,3 +289,119 @@ def test_filled_networks_neither_vanish_nor_explode() -> None:
     with torch.no_grad():
         out = layers(parity.values("x", (64, 256)) * 16)
     assert 0.1 < float(out.std()) < 10
+
+
+# ---------------------------------------------------------------- what authors' training scripts leave in their files
+
+
+class Options:
+    """A class of a training script, which medfm does not have."""
+
+    def __init__(self) -> None:
+        self.layers = {"lr": 1e-4, "size": (224, 224)}
+
+
+def test_what_lies_beside_the_state_does_no_harm_and_is_never_made(network: Small, tmp_path: Path) -> None:
+    optimizer = torch.optim.AdamW(network.parameters())
+    (network(torch.ones(2, 3)).sum() * 1.0).backward()
+    optimizer.step()
+    beside = {
+        "epoch": 7,
+        "args": argparse.Namespace(data=Path("/data"), when=datetime.datetime(2026, 1, 1), layers=[1, 2]),
+        "optimizer": optimizer.state_dict(),
+        "best": np.float64(0.7),
+        "curve": np.arange(5.0),
+        "options": Options(),
+        "seen": {1, 2},
+        "counts": collections.Counter("abba"),
+        "scaler": None,
+        "loss": functools.partial(nn.functional.cross_entropy, label_smoothing=0.1),
+    }
+    torch.save({"model": network.state_dict(), **beside}, tmp_path / "w.pt")
+    with pytest.raises(pickle.UnpicklingError):
+        torch.load(tmp_path / "w.pt", weights_only=True)
+    state = checkpoint.read(tmp_path / "w.pt", unwrap=("model",))
+    assert state.keys() == network.state_dict().keys()
+    assert all(torch.equal(state[key], tensor) for key, tensor in network.state_dict().items())
+
+
+@pytest.mark.parametrize("new", [True, False], ids=["zip", "first format"])
+def test_tensors_are_those_that_torch_reads(new: bool, tmp_path: Path) -> None:
+    base = torch.arange(24.0).reshape(4, 6)
+    written = {
+        "whole": base,
+        "view": base[1:3, ::2],
+        "turned": base.T,
+        "again": base,
+        "parameter": nn.Parameter(torch.ones(2)),
+        "scalar": torch.tensor(3.5),
+        "empty": torch.zeros(0, 4),
+        **{
+            str(kind): torch.arange(5).to(kind)
+            for kind in (
+                torch.float64,
+                torch.float16,
+                torch.bfloat16,
+                torch.int64,
+                torch.int32,
+                torch.int16,
+                torch.int8,
+            )
+        },
+        "bytes": torch.arange(5, dtype=torch.uint8),
+        "bool": torch.tensor([True, False]),
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the first format, which torch would rather see forgotten
+        torch.save(OrderedDict(written), tmp_path / "w.pt", _use_new_zipfile_serialization=new)
+        expected = torch.load(tmp_path / "w.pt", weights_only=True)
+    found = checkpoint.read(tmp_path / "w.pt")
+    assert found.keys() == expected.keys()
+    for key, tensor in expected.items():
+        assert found[key].dtype == tensor.dtype
+        assert torch.equal(found[key], tensor)
+
+
+def test_an_entry_of_the_state_that_is_no_tensor_must_be_dropped_by_name(network: Small, tmp_path: Path) -> None:
+    torch.save({**network.state_dict(), "version": 3, "norms": [1, 2]}, tmp_path / "w.pt")
+    with pytest.raises(CheckpointError) as caught:
+        checkpoint.load(Small, tmp_path / "w.pt")
+    assert caught.value.extra == ["norms", "version"]
+    keys = Keys(drop={"version|norms": "counters of the training"})
+    assert torch.equal(checkpoint.load(Small, tmp_path / "w.pt", keys=keys).first.weight, network.first.weight)
+
+
+def test_states_inside_the_state_are_joined_with_dots(network: Small, tmp_path: Path) -> None:
+    torch.save({"first": network.first.state_dict(), "norm": network.norm.state_dict()}, tmp_path / "w.pt")
+    with pytest.raises(CheckpointError) as caught:
+        checkpoint.load(Small, tmp_path / "w.pt")
+    assert caught.value.missing == ["second.bias", "second.weight"]
+    assert caught.value.extra == []
+
+
+def test_two_processes_convert_at_once_and_a_damaged_copy_is_made_again(
+    network: Small, tmp_path: Path, cache: Path
+) -> None:
+    path = tmp_path / "w.pt"
+    torch.save(network.state_dict(), path)
+    code = f"""
+        from pathlib import Path
+        from medfm.runtime import checkpoint
+        print(sorted(checkpoint.read(Path({str(path)!r}), sha256={sha(path)!r})))
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate()[0].strip() for process in both]
+    assert said == [str(sorted(network.state_dict()))] * 2
+    (converted,) = (cache / "converted").iterdir()
+    converted.write_bytes(converted.read_bytes()[:-7])
+    again = checkpoint.read(path, sha256=sha(path))
+    assert torch.equal(again["first.weight"], network.first.weight)
+    (converted,) = (cache / "converted").iterdir()
+    assert torch.equal(load_file(converted)["first.weight"], network.first.weight)
+
+
+def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
+    for name in ("w.pt", "w.safetensors"):
+        with pytest.raises(SourceError, match="cannot be read"):
+            checkpoint.read(tmp_path / name)

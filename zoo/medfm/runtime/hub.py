@@ -68,7 +68,6 @@ def find(origin: HubOrigin, file: WeightFile) -> Path | None:
         from huggingface_hub import try_to_load_from_cache
     except ImportError:
         return None
-    cache.check_path(file.path)
     path = try_to_load_from_cache(origin.repository, file.path, revision=origin.revision)
     if not isinstance(path, str) or not (blob := Path(path).resolve()).is_file():
         return None
@@ -99,7 +98,6 @@ def download(origin: HubOrigin, file: WeightFile, *, gated: str | None = None, p
     """
     if importlib.util.find_spec("huggingface_hub") is None:
         raise MissingExtraError("huggingface_hub", "run", why="fetching weights from a hub")
-    cache.check_path(file.path)
     where = f"{origin.repository}@{origin.revision or 'main'}"
     try:
         with _bars(progress):

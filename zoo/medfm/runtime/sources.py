@@ -15,7 +15,7 @@ from medfm.catalog.records import InlineOrigin, SystemOrigin
 from medfm.catalog.weights import HubOrigin, LocalOrigin, PackageOrigin, UrlOrigin, WeightFile
 from medfm.errors import GateError, IntegrityError, SourceError
 from medfm.runtime import hub, packages
-from medfm.runtime.cache import cached, keep, lock, place, sha256_of
+from medfm.runtime.cache import cached, check_path, keep, lock, place, sha256_of
 from medfm.runtime.packages import bar
 from medfm.runtime.redaction import redact
 
@@ -102,6 +102,8 @@ def _present(origin: HubOrigin | PackageOrigin | UrlOrigin, files: dict[str, Wei
     name = _name(origin)
     found = {}
     for role, file in files.items():
+        if not isinstance(origin, UrlOrigin):
+            check_path(file.path)
         path = cached(file, name)
         if path is None and isinstance(origin, HubOrigin):
             path = hub.find(origin, file)

@@ -17,13 +17,13 @@ import struct
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
 
 from medfm import content
-from medfm.errors import CheckpointError, UnsafeFileError
+from medfm.errors import CheckpointError, MedfmError, SourceError, UnsafeFileError
 from medfm.runtime import archives, unpickling
 from medfm.runtime.unpickling import Array, Thing
 
@@ -63,7 +63,17 @@ def read(path: Path, *, unwrap: Sequence[str] = (), sha256: str | None = None) -
     Raises:
         UnsafeFileError: the file is damaged, no checkpoint, or holds what could run code.
         CheckpointError: there is nothing at `unwrap`.
+        SourceError: the file cannot be opened.
     """
+    try:
+        return _read(path, unwrap, sha256)
+    except OSError as error:
+        if isinstance(error, MedfmError):
+            raise
+        raise SourceError(f"{path}: cannot be read ({(error.strerror or str(error)).lower()})") from None
+
+
+def _read(path: Path, unwrap: Sequence[str], sha256: str | None) -> dict[str, Tensor]:
     part = f"-{hashlib.sha256(repr(tuple(unwrap)).encode()).hexdigest()[:12]}" if unwrap else ""
     converted = content.cache() / "converted" / f"{sha256}{part}.safetensors" if sha256 else None
     if path.suffix != ".safetensors" and converted and converted.is_file():
@@ -268,12 +278,17 @@ def _children(node: object) -> Mapping[Any, Any] | None:
     """Return what lies in a mapping, or in a module of a TorchScript archive; None for everything else."""
     if isinstance(node, dict):
         return node
-    if isinstance(node, Thing) and isinstance(node.kind, unpickling.Name):
-        if node.kind.module.startswith("__torch__") and isinstance(node.state, dict):
-            return {k: v for k, v in node.state.items() if isinstance(v, Array) or _children(v) is not None}
-        if node.kind.module == "collections":
-            return node.entries
+    if _is_module(node):
+        return {k: v for k, v in node.state.items() if isinstance(v, Array) or _is_module(v)}
+    if isinstance(node, Thing) and isinstance(node.kind, unpickling.Name) and node.kind.module == "collections":
+        return node.entries
     return None
+
+
+def _is_module(node: object) -> TypeGuard[Any]:
+    if not isinstance(node, Thing) or not isinstance(node.kind, unpickling.Name):
+        return False
+    return node.kind.module.startswith("__torch__") and isinstance(node.state, dict)
 
 
 def _leaves(node: object, prefix: str, above: list[int], visits: itertools.count[int]) -> Iterator[tuple[str, object]]:
