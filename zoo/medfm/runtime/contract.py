@@ -26,7 +26,7 @@ from medfm.runtime.steps.volume import largest_component, resample
 Item = Any
 """One input as it was read: a Picture, a Volume, a window of a Signal, a named sequence, or a Receptor."""
 
-STEPS: Mapping[type, Function] = {**image.STEPS, **volume.STEPS, **signal.STEPS, **sequence.STEPS}
+STEPS: Mapping[type, Function] = {**image.STEPS, **volume.STEPS, **signal.STEPS, **sequence.STEPS, **text.STEPS}
 
 DEFAULT = Options()
 NOTHING = Context()
@@ -39,9 +39,9 @@ def split(steps: Sequence[contracts.Step], source: object) -> list[Any]:
 
     Args:
         steps: the contract.
-        source: a path or an object in memory, or a list of them.
+        source: a path or an object in memory, or a list of them; a tuple of DICOM files is one series.
     """
-    if isinstance(steps[0], contracts.ReadImage | contracts.ReadVolume) and isinstance(source, list | tuple):
+    if isinstance(steps[0], contracts.ReadImage | contracts.ReadVolume) and isinstance(source, list):
         return list(source)
     return [source]
 
@@ -123,7 +123,8 @@ def _begin(item: Item) -> State:
     if isinstance(item, Picture):
         return image.begin(item)
     if isinstance(item, Volume):
-        return State(torch.from_numpy(np.ascontiguousarray(item.data)), frame=Frame(item, tuple(item.data.shape)))
+        data = torch.from_numpy(np.ascontiguousarray(item.data))
+        return State(data, frame=Frame(item, tuple(item.data.shape)), notes=list(item.notes))
     if isinstance(item, Signal):
         return State(torch.from_numpy(np.array(item.data)))
     return State(item)

@@ -34,12 +34,14 @@ class Volume:
         affine: (4, 4) float64, voxel indices to millimeters in RAS+ world space.
         name: the file's path, or "" for arrays.
         header: the NIfTI header of the file, kept for saving results on the same grid.
+        notes: what was done beyond the contract while reading.
     """
 
     data: NDArray[np.float32]
     affine: NDArray[np.float64]
     name: str = ""
     header: Any = None
+    notes: tuple[str, ...] = ()
 
     @property
     def spacing(self) -> tuple[float, float, float]:

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from medfm.catalog import contracts
 from medfm.errors import InputError
-from medfm.runtime import inputs
+from medfm.runtime import inputs, series
 from medfm.runtime.inputs import Volume
 from medfm.runtime.state import Context, Function, Options, State, frame_of
 
@@ -27,7 +27,11 @@ def read(step: contracts.ReadVolume, source: Any, options: Options) -> Volume:
     if options.assume_affine and isinstance(source, str | Path):
         source = inputs.with_assumed_affine(source)
     frames = step.frames if not options.strict else "refuse"
-    volume = inputs.read_volume(source, frames=frames)
+    if series.holds_dicom(source):
+        volume, notes = series.read(source, options)
+        volume = replace(volume, notes=tuple(dict.fromkeys(notes)))
+    else:
+        volume = inputs.read_volume(source, frames=frames)
     if volume.data.size > LARGEST_VOLUME:
         raise InputError(f"{volume.data.size:,} voxels are more than this model can hold", path=volume.name)
     bad = int((~np.isfinite(volume.data)).sum())
