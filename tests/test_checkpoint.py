@@ -15,11 +15,15 @@ import textwrap
 import warnings
 import zipfile
 from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
+from monai.networks.nets import SwinUNETR
 from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -198,6 +202,83 @@ def test_building_takes_no_memory_for_parameters() -> None:
         network = nn.Sequential(*[nn.Linear(10_000, 10_000) for _ in range(200)])  # 80 GB
     assert all(parameter.is_meta for parameter in network.parameters())
     assert nn.Linear(2, 2).weight.device.type == "cpu"
+
+
+def swin() -> nn.Module:
+    return timm.create_model(
+        "swin_tiny_patch4_window7_224", num_classes=0, embed_dim=24, depths=(2, 2), num_heads=(2, 4)
+    )
+
+
+def eva() -> nn.Module:
+    return timm.create_model("eva02_tiny_patch14_224", num_classes=0, depth=2, img_size=56)
+
+
+def swin_unetr() -> nn.Module:
+    return SwinUNETR(in_channels=1, out_channels=2, feature_size=12)
+
+
+@pytest.mark.parametrize(
+    ("build", "size"), [(swin, (1, 3, 224, 224)), (eva, (1, 3, 56, 56)), (swin_unetr, (1, 1, 32, 32, 32))]
+)
+def test_buffers_that_no_checkpoint_holds_are_as_in_a_network_built_as_usual(
+    build: Callable[[], nn.Module], size: tuple[int, ...], tmp_path: Path
+) -> None:
+    usual = build().eval()
+    parity.fill(usual)
+    save_file({key: tensor.contiguous() for key, tensor in usual.state_dict().items()}, tmp_path / "w.safetensors")
+    loaded = checkpoint.load(build, tmp_path / "w.safetensors")
+    image = parity.values("x", size)
+    with torch.no_grad():
+        assert torch.equal(loaded(image), usual(image))
+    names = {name for name, _ in usual.named_buffers()} - usual.state_dict().keys()
+    assert names or build is swin_unetr
+    assert not any(tensor.is_meta for tensor in (*loaded.parameters(), *loaded.buffers()))
+
+
+class Curious(nn.Module):
+    """A network that looks at its values while it is built, and makes a buffer of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.full((3,), 2.0))
+        self.steps = int(self.scale.sum().item())
+        self.register_buffer("halved", self.scale.detach() / 2, persistent=False)
+
+
+class Derived(nn.Module):
+    """A network with a buffer that is made of a parameter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.full((3,), 2.0))
+        self.register_buffer("halved", self.scale.detach() / 2, persistent=False)
+
+
+@pytest.mark.parametrize("build", [Curious, Derived])
+def test_networks_that_look_at_their_values_are_built_all_the_same(
+    build: Callable[[], nn.Module], tmp_path: Path
+) -> None:
+    save_file({"scale": torch.ones(3)}, tmp_path / "w.safetensors")
+    loaded = checkpoint.load(build, tmp_path / "w.safetensors")
+    assert torch.equal(loaded.scale, torch.ones(3))
+    assert torch.equal(loaded.halved, torch.ones(3))
+
+
+def test_other_threads_build_as_usual_in_the_meantime() -> None:
+    with checkpoint.empty_parameters(), ThreadPoolExecutor(1) as pool:
+        other = pool.submit(nn.Linear, 2, 2).result()
+        assert nn.Linear(2, 2).weight.is_meta
+    assert not other.weight.is_meta
+    assert not nn.Linear(2, 2).weight.is_meta
+
+
+def test_a_state_may_be_converted_before_its_keys_are_renamed(network: Small, tmp_path: Path) -> None:
+    save_file({f"a.{key}": tensor for key, tensor in network.state_dict().items()}, tmp_path / "w.safetensors")
+    loaded = checkpoint.load(
+        Small, tmp_path / "w.safetensors", convert=lambda state, _: {key[2:]: tensor for key, tensor in state.items()}
+    )
+    assert torch.equal(loaded.first.weight, network.first.weight)
 
 
 # ---------------------------------------------------------------- files that would run code

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.nn.parameter import is_lazy
+from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
 from medfm.catalog.weights import Keys
@@ -20,32 +23,74 @@ from medfm.runtime.states import read as read
 N = TypeVar("N", bound=nn.Module)
 
 
+State = Mapping[str, Tensor]
+
+# Changing the values of what has none is only slow: torch works out shapes in Python.
+_OF_VALUES = {
+    *(
+        "uniform_",
+        "normal_",
+        "trunc_normal_",
+        "constant_",
+        "ones_",
+        "zeros_",
+        "eye_",
+        "dirac_",
+        "orthogonal_",
+        "sparse_",
+    ),
+    *("xavier_uniform_", "xavier_normal_", "kaiming_uniform_", "kaiming_normal_"),
+    *("fill_", "zero_", "copy_", "erfinv_", "clamp_", "add_", "sub_", "mul_", "div_"),
+}
+
+
+class _NoValues(TorchFunctionMode):
+    """Leaves out what would change the values of tensors on the meta device."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if args and getattr(func, "__name__", "") in _OF_VALUES and isinstance(args[0], Tensor) and args[0].is_meta:
+            return args[0]
+        return func(*args, **(kwargs or {}))
+
+
 @contextmanager
 def empty_parameters() -> Iterator[None]:
     """Build networks whose parameters take neither time nor memory; buffers are made for real.
 
-    Buffers that are not in the checkpoint (position numbers, windows' masks) would stay empty on the meta device.
+    Buffers that are not in the checkpoint (position numbers, windows' masks) would stay empty on the meta device. Other threads
+    may build networks as usual in the meantime.
     """
-    original = nn.Module.register_parameter
     # a parameter that two modules share stays one parameter
     seen: WeakIdKeyDictionary = WeakIdKeyDictionary()
+    thread = threading.get_ident()
 
-    def register(self: nn.Module, name: str, param: nn.Parameter | None) -> None:
-        original(self, name, param)
-        if param is None or param.is_meta or is_lazy(param):
-            return
-        if param not in seen:
-            seen[param] = nn.Parameter(param.to("meta"), requires_grad=False)
-        self._parameters[name] = seen[param]
+    def emptied(_: nn.Module, __: str, parameter: nn.Parameter) -> nn.Parameter | None:
+        if threading.get_ident() != thread or parameter.is_meta or is_lazy(parameter):
+            return None
+        if parameter not in seen:
+            seen[parameter] = nn.Parameter(parameter.to("meta"), requires_grad=False)
+        return cast(nn.Parameter, seen[parameter])
 
-    nn.Module.register_parameter = register  # type: ignore[method-assign]
+    hook = register_module_parameter_registration_hook(
+        cast(Callable[..., None], emptied)
+    )  # what it returns is registered
     try:
-        yield
+        with _NoValues():
+            yield
     finally:
-        nn.Module.register_parameter = original  # type: ignore[method-assign]
+        hook.remove()
 
 
-def load(build: Callable[[], N], path: Path, *, keys: Keys | None = None, sha256: str | None = None) -> N:
+def load(
+    build: Callable[[], N],
+    path: Path,
+    *,
+    keys: Keys | None = None,
+    sha256: str | None = None,
+    convert: Callable[[State, N], State] | None = None,
+) -> N:
     """Build a network and give it the weights of a file; every key must fit.
 
     Args:
@@ -53,23 +98,38 @@ def load(build: Callable[[], N], path: Path, *, keys: Keys | None = None, sha256
         path: the checkpoint.
         keys: how its keys become the network's, and which may be left over or missing.
         sha256: of the file, if known: names the converted copy.
+        convert: turns the state into the network's form before its keys are renamed, where rules on keys are not enough.
 
     Raises:
         CheckpointError: keys are missing, not expected or of another shape.
-        UnsafeFileError: the file could run code.
+        UnsafeFileError: the file could run code, or is damaged.
+        SourceError: the file cannot be opened.
     """
     keys = keys or Keys()
-    state = read(path, unwrap=keys.unwrap, sha256=sha256)
-    with empty_parameters():
+    state: State = read(path, unwrap=keys.unwrap, sha256=sha256)
+    try:
+        with empty_parameters():
+            network = build()
+    except RuntimeError:  # it looks at values while it is built
         network = build()
+    if convert is not None:
+        state = convert(state, network)
     fill(network, state, where=path.name, keys=keys)
-    if left := [name for name, parameter in network.named_parameters() if parameter.is_meta]:
-        # listed as absent: their initial values exist only in a network that is made for real, and are the same every time
+    tensors = (*network.named_parameters(), *network.named_buffers())
+    if left := [name for name, tensor in tensors if tensor.is_meta]:
+        # Listed as absent, or made from parameters and never stored: their initial values exist only in a network that is made
+        # for real, and are the same every time.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            initial = dict(build().named_parameters())
-        network.load_state_dict({name: initial[name].detach() for name in left}, strict=False, assign=True)
-        network.requires_grad_(False)
+            real = build()
+        for name in left:
+            owner, _, own = name.rpartition(".")
+            module, source = network.get_submodule(owner), real.get_submodule(owner)
+            tensor = getattr(source, own).detach()
+            if own in module._parameters:
+                module._parameters[own] = nn.Parameter(tensor, requires_grad=False)
+            else:
+                module._buffers[own] = tensor
     return network.eval()
 
 
