@@ -219,7 +219,7 @@ def swin_unetr() -> nn.Module:
 
 
 @pytest.mark.parametrize(
-    ("build", "size"), [(swin, (1, 3, 224, 224)), (eva, (1, 3, 56, 56)), (swin_unetr, (1, 1, 32, 32, 32))]
+    ("build", "size"), [(swin, (1, 3, 224, 224)), (eva, (1, 3, 56, 56)), (swin_unetr, (1, 1, 64, 64, 64))]
 )
 def test_buffers_that_no_checkpoint_holds_are_as_in_a_network_built_as_usual(
     build: Callable[[], nn.Module], size: tuple[int, ...], tmp_path: Path
