@@ -20,7 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("records", "export the catalog as JSON, CSV, SQLite or BibTeX"),
     "links": ("links", "check the catalog's addresses and keep a ledger"),
     "pages": ("site", "write the pages of the site as Markdown and JSON"),
-    "contract": ("running", "show a model's input and output contract, or explain it on a file"),
+    "contract": ("contracts", "show a model's input and output contract, or explain it on a file"),
     "fetch": ("running", "fetch and verify the weights of a model, or a sample"),
     "run": ("running", "run a model on files: embed, classify, segment, detect, generate"),
     "demo": ("demo", "run four models on real inputs and write results and pictures"),

@@ -1,90 +1,20 @@
-"""Commands that touch weights and inputs: contract, fetch, run."""
+"""Commands that fetch weights and run models: fetch and run."""
 
 from __future__ import annotations
 
 import sys
 from argparse import Namespace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from medfm.catalog.facets import as_text
-from medfm.catalog.index import Index
 from medfm.cli import printing
-from medfm.cli.arguments import Parser, add_formats
+from medfm.cli.arguments import Parser
+from medfm.cli.options import add_options, options
 from medfm.errors import CapabilityError, MedfmError, OutputExistsError, UsageError
 
-
-def contract(arguments: list[str]) -> int:
-    parser = Parser(
-        "contract",
-        "Show what a model needs of its input, step by step, what it gives, and the hash over both.",
-        ["deepbet", "deepbet --explain t1.nii.gz", "sceptr --json"],
-    )
-    parser.add_argument("model", help="id of a model")
-    parser.add_argument("--explain", metavar="FILE", help="run the steps on a file and say what each did to it")
-    add_formats(parser)
-    _add_options(parser)
-    given = parser.parse_args(arguments)
-    with Index.open() as index:
-        record = index.record(given.model)
-    if not record.get("contract"):
-        raise CapabilityError(record["id"], "be run yet, so it has no contract", ())
-    if given.explain:
-        return _explain(record["id"], given)
-    if given.format == "json":
-        print(printing.as_json({key: record[key] for key in ("id", "contract", "input", "output")}))
-        return 0
-    if given.format == "csv":
-        steps = [{"part": "input", "name": step["step"], "values": _values(step)} for step in record["input"]]
-        gives = [{"part": "output", "name": name, "values": _values(v)} for name, v in record["output"].items() if v]
-        printing.rows(steps + gives, ["part", "name", "values"], "csv")
-        return 0
-    print(f"{record['name']}   contract {record['contract']}\n\ninput")
-    for number, step in enumerate(record["input"], start=1):
-        print(f"  {number}. {step['step']}: {_values(step)}")
-    print("\noutput")
-    for name, values in record["output"].items():
-        if values:
-            print(f"  {name}: {_values(values)}")
-    parity = record["parity"]
-    print(f"\nparity with the authors' code: {parity['status']}")
-    if parity["reference"]:
-        reference = parity["reference"]
-        source = (
-            f"{reference['distribution']}=={reference['version']}"
-            if reference["distribution"]
-            else reference["repository"]
-        )
-        print(
-            f"  against {source}: largest difference {parity['largest_difference']:g}, tolerance {parity['tolerance']:g}"
-        )
-    return 0
-
-
-def _values(step: dict[str, Any]) -> str:
-    parts = []
-    for name, value in step.items():
-        if name in ("step", "kind") or value is None or value == "":
-            continue
-        if isinstance(value, list) and value and isinstance(value[0], dict):
-            inner = "; ".join(f"{item['step']}({_values(item)})" for item in value)
-            parts.append(f"{name} [{inner}]")
-        elif isinstance(value, dict) and value and all(isinstance(v, list) for v in value.values()) and name == "paths":
-            parts += [
-                f"{key} <- " + "; ".join(f"{i['step']}({_values(i)})" for i in items) for key, items in value.items()
-            ]
-        else:
-            parts.append(f"{name} {as_text(value)}")
-    return ", ".join(parts)
-
-
-def _explain(id: str, given: Namespace) -> int:
-    from medfm.runtime.explaining import explain
-    from medfm.runtime.loading import load
-
-    lines = explain(load(id, offline=given.offline), given.explain, **_options(given))
-    printing.rows(lines, ["step", "shape", "range", "effect"], given.format)
-    return 0
+if TYPE_CHECKING:
+    from medfm.runtime.many import Report
+    from medfm.runtime.runner import Runner
 
 
 def fetch(arguments: list[str]) -> int:
@@ -132,12 +62,18 @@ def run(arguments: list[str]) -> int:
             "openspindlenet-eeg eeg.txt --sampling-rate 250 -o spindles.csv",
             "antiberty antibodies.fasta --do classify -o labels.csv",
             "deepbet a.nii.gz b.nii.gz -o masks/",
+            "deepbet study/ -o masks/    # all volumes and DICOM series below the folder; can be stopped and resumed",
+            "uni2-h tiles/ -o tiles.parquet --batch-size 32",
         ],
     )
     parser.add_argument("model", help="id of a model")
-    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="files; or a sequence itself")
+    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="files, folders, or a sequence itself")
     parser.add_argument(
-        "-o", "--output", required=True, type=Path, help="file, or an existing folder for several inputs"
+        "-o",
+        "--output",
+        required=True,
+        type=Path,
+        help="file; an existing folder for several inputs; for folders a Parquet file (vectors, probabilities) or a folder",
     )
     parser.add_argument("--do", choices=["embed", "classify", "segment", "detect", "generate"],
                         help="what to do (default: the first thing that the model can)")  # fmt: skip
@@ -145,13 +81,22 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:0 or mps (default: cpu)")
     parser.add_argument("--dtype", default="float32", help="float32 or bfloat16 (default: float32)")
     parser.add_argument("--accept-unpinned", action="store_true", help="use weights whose sha256 is not known yet")
-    _add_options(parser)
+    parser.add_argument("--weights", action="append", default=[], metavar="ROLE=FILE",
+                        help="local file instead of a download (its sha256 must be the record's); repeat it")  # fmt: skip
+    parser.add_argument("--batch-size", type=int, metavar="N", help="inputs that run at once (folders)")
+    parser.add_argument(
+        "--workers", type=int, default=2, metavar="N", help="threads that read ahead (folders; default: 2)"
+    )
+    add_options(parser)
     given = parser.parse_args(arguments)
     from medfm.runtime.loading import load
 
     runner = load(given.model, device=given.device, dtype=given.dtype, offline=given.offline,
-                  accept_unpinned=given.accept_unpinned)  # fmt: skip
+                  accept_unpinned=given.accept_unpinned, weights=_weights(given.weights))  # fmt: skip
     method = given.do or runner.can[0]
+    one_series = len(given.inputs) == 1 and given.output.name.lower().endswith((".nii", ".nii.gz", ".png"))
+    if any(Path(source).is_dir() for source in given.inputs) and not one_series:
+        return _folders(given, runner, method)
     targets = _targets(given, method)
     for target in targets.values():
         if target.exists() and not given.overwrite:
@@ -161,7 +106,7 @@ def run(arguments: list[str]) -> int:
     failed = []
     for source, target in targets.items():
         try:
-            result = getattr(runner, method)(source, **_options(given))
+            result = getattr(runner, method)(source, **options(given))
             print(result.save(target, overwrite=given.overwrite))
         except MedfmError as error:
             if len(targets) == 1:
@@ -171,6 +116,50 @@ def run(arguments: list[str]) -> int:
     if failed:
         print(f"medfm: {len(failed)} of {len(targets)} inputs failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _weights(pairs: list[str]) -> dict[str, str | Path] | None:
+    roles: dict[str, str | Path] = {}
+    for pair in pairs:
+        role, equals, file = pair.partition("=")
+        if not equals:
+            raise UsageError(f"--weights takes ROLE=FILE, such as weights=model.safetensors; not {pair!r}")
+        roles[role] = file
+    return roles or None
+
+
+def _folders(given: Namespace, runner: Runner, method: str) -> int:
+    """Run all that lies below folders."""
+    from medfm.runtime import many
+
+    runner.needs(method)
+    folders = [Path(source) for source in given.inputs]
+    if not all(folder.is_dir() for folder in folders):
+        raise UsageError("give files or folders, not both at once")
+    sources = many.find(runner, folders)
+    if method in ("embed", "classify"):
+        if given.output.suffix != ".parquet":
+            raise UsageError(
+                f"{given.output}: for a folder, {method} writes one Parquet file: end its name in .parquet"
+            )
+        report = many.table(runner, sources, given.output, method=method, options=options(given),
+                            batch_size=given.batch_size, workers=given.workers, overwrite=given.overwrite)  # fmt: skip
+    else:
+        if given.output.exists() and not given.output.is_dir():
+            raise OutputExistsError(str(given.output))
+        report = many.files(runner, sources, given.output, method=method, suffix=_SUFFIXES[method],
+                            options=options(given), overwrite=given.overwrite)  # fmt: skip
+    return _told(report, len(sources))
+
+
+def _told(report: Report, count: int) -> int:
+    before = f", {report.there} from an earlier run" if report.there else ""
+    print(f"{report.target}\t{report.done} of {count} computed{before}")
+    for name, reason in report.failed.items():
+        print(f"medfm: {name}: {reason}", file=sys.stderr)
+    if report.failed:
+        print(f"medfm: {len(report.failed)} of {count} files could not be used", file=sys.stderr)
+    return 1 if report.failed else 0
 
 
 _SUFFIXES = {"segment": ".nii.gz", "detect": ".csv", "embed": ".csv", "classify": ".csv", "generate": ".csv"}
@@ -191,51 +180,3 @@ def _targets(given: Namespace, method: str) -> dict[str, Path]:
             "two inputs have the same name, so one result would replace the other; run them into two folders"
         )
     return targets
-
-
-def _add_options(parser: Parser) -> None:
-    group = parser.add_argument_group("what the file does not say")
-    group.add_argument("--sampling-rate", type=float, metavar="HZ", help="sampling rate of a recording")
-    group.add_argument(
-        "--assume-affine", action="store_true", help="take a NIfTI without orientation to be stored in RAS order"
-    )
-    group.add_argument("--fill-nan", action="store_true", help="count NaN as 0 where the authors' code does")
-    group.add_argument("--um-per-px", type=float, metavar="UM", help="micrometers per pixel of a picture")
-    group.add_argument("--frame", type=int, metavar="N", help="which frame of a file that holds several, from 0")
-    group.add_argument(
-        "--intensity-range",
-        type=float,
-        nargs=2,
-        metavar=("LOW", "HIGH"),
-        help="what becomes black and white, for more than 8 bits",
-    )
-    group.add_argument(
-        "--rescale",
-        type=float,
-        nargs=2,
-        metavar=("SLOPE", "INTERCEPT"),
-        help="stored values to HU, for CT whose file lacks them",
-    )
-    group.add_argument("--drop-alpha", action="store_true", help="use the colors of transparent pixels")
-    group.add_argument("--convert-colors", action="store_true", help="convert CMYK and the like with a default profile")
-    group.add_argument(
-        "--exif", choices=["apply", "ignore"], help="turn a photograph as its EXIF data say, or leave it"
-    )
-    group.add_argument("--lenient", action="store_true", help="follow the authors' code where the file lacks something")
-    parser.add_argument("--offline", action="store_true", help="never open a socket")
-
-
-def _options(given: Namespace) -> dict[str, Any]:
-    return {
-        "strict": not given.lenient,
-        "sampling_rate": given.sampling_rate,
-        "assume_affine": given.assume_affine,
-        "fill_nan": given.fill_nan,
-        "um_per_px": given.um_per_px,
-        "frame": given.frame,
-        "intensity_range": tuple(given.intensity_range) if given.intensity_range else None,
-        "rescale": tuple(given.rescale) if given.rescale else None,
-        "drop_alpha": given.drop_alpha,
-        "convert_colors": given.convert_colors,
-        "exif": given.exif,
-    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -27,14 +27,28 @@ def classify(runner: Runner, source: object, *, batch_size: int | None, workers:
         )
     described = runner.output("scores")
     run = Run()
-    found: dict[str, list[Tensor]] = {group: [] for group in described.groups}
-    for _, prepared in runner.batches(source, run, options, batch_size=batch_size, workers=workers):
-        logits = runner.network.score(prepared.batch)
-        for group in found:
-            x = logits[group]
-            found[group].append(x.softmax(-1) if described.activation == "softmax" else x.sigmoid())
-    values = {group: torch.cat(parts).numpy() for group, parts in found.items()}
+    found = list(stream(runner, source, run, options, batch_size=batch_size, workers=workers))
+    values = {group: torch.cat([part[group] for part in found]).numpy() for group in described.groups}
     return Scores(runner.provenance(run), described.groups, values, tuple(run.names))
+
+
+def stream(
+    runner: Runner, source: object, run: Run, options: dict[str, Any], **how: Any
+) -> Iterator[dict[str, Tensor]]:
+    """Give the probabilities of many inputs batch by batch, by group; `run.names` grows beside them.
+
+    Args:
+        runner: a classifier with labels of its own.
+        source: many inputs.
+        run: takes names and notes.
+        options: see `medfm.runtime.state.Options`.
+        **how: see `Runner.batches`.
+    """
+    described = runner.output("scores")
+    for _, prepared in runner.batches(source, run, options, **how):
+        logits = runner.network.score(prepared.batch)
+        softmax = described.activation == "softmax"
+        yield {group: logits[group].softmax(-1) if softmax else logits[group].sigmoid() for group in described.groups}
 
 
 def classify_zero_shot(
@@ -50,16 +64,23 @@ def classify_zero_shot(
     """Return probabilities for labels that are given in words; see `Runner.classify`."""
     runner.needs("retrieve")
     described = runner.output("zero_shot")
-    if isinstance(labels, str) or len(labels) < (2 if described.activation == "softmax" else 1):
+    alone = described.activation == "sigmoid" or bool(described.against)
+    if isinstance(labels, str) or len(labels) < (1 if alone else 2):
         raise UsageError("labels is a list of at least two names: one alone would always have probability 1")
     names = tuple(labels)
     run = Run()
-    written = torch.stack(
-        [_prototype(runner, sentences) for sentences in prompts(labels, templates or described.templates)]
-    )
-    seen = image_vectors(runner, source, run, batch_size, workers, options)
-    logits = runner.network.compare(functional.normalize(seen, dim=-1), written)
-    values = logits.softmax(-1) if described.activation == "softmax" else logits.sigmoid()
+    written = _prototypes(runner, prompts(labels, templates or described.templates))
+    seen = functional.normalize(image_vectors(runner, source, run, batch_size, workers, options), dim=-1)
+
+    def compare(texts: Tensor) -> Tensor:
+        return runner.network.compare(seen, texts) if described.temperature == "learned" else seen @ texts.T
+
+    logits = compare(written)
+    if described.against:
+        denied = compare(_prototypes(runner, prompts(labels, described.against)))
+        values = torch.stack([logits, denied]).softmax(0)[0]
+    else:
+        values = logits.softmax(-1) if described.activation == "softmax" else logits.sigmoid()
     return Scores(runner.provenance(run), {"label": names}, {"label": values.float().numpy()}, tuple(run.names))
 
 
@@ -78,7 +99,7 @@ def prompts(labels: Sequence[str] | Mapping[str, Sequence[str]], templates: Sequ
     return [[template.replace("{}", label) for template in templates] for label in labels]
 
 
-def _prototype(runner: Runner, sentences: Sequence[str]) -> Tensor:
-    """Return the normalized mean of the sentences' normalized vectors (Radford et al. 2021, section 3.1.4)."""
-    vectors = functional.normalize(text_vectors(runner, sentences, Run()), dim=-1)
-    return functional.normalize(vectors.mean(0), dim=0)
+def _prototypes(runner: Runner, sentences: Sequence[Sequence[str]]) -> Tensor:
+    """Return a vector for each label: the normalized mean of its sentences' normalized vectors (Radford et al. 2021, 3.1.4)."""
+    vectors = [functional.normalize(text_vectors(runner, some, Run()), dim=-1) for some in sentences]
+    return torch.stack([functional.normalize(some.mean(0), dim=0) for some in vectors])

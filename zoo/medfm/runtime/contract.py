@@ -119,6 +119,14 @@ def prepare(
     return Prepared(batch, tuple(state.frame for state in states), notes)
 
 
+def join(parts: Sequence[Prepared]) -> Prepared:
+    """Return one batch made of several."""
+    names = parts[0].batch if parts else ()
+    batch = {name: _join([row for part in parts for row in part.batch[name]]) for name in names}
+    notes = tuple(dict.fromkeys(note for part in parts for note in part.notes))
+    return Prepared(batch, tuple(frame for part in parts for frame in part.frames), notes)
+
+
 def _begin(item: Item) -> State:
     if isinstance(item, Picture):
         return image.begin(item)
@@ -158,6 +166,7 @@ __all__ = [
     "Prepared",
     "Receptor",
     "State",
+    "join",
     "largest_component",
     "prepare",
     "read",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,16 +40,37 @@ def _vectors(
     workers: int,
     options: dict[str, Any],
 ) -> tuple[Tensor, list[np.ndarray[Any, Any]]]:
+    found, kept = [], []
+    for hidden, counts, vectors in _stream(runner, source, run, options, batch_size=batch_size, workers=workers):
+        found.append(vectors)
+        if tokens:
+            whole = counts or [hidden.shape[1]] * len(hidden)
+            kept += [hidden[i, :length].numpy() for i, length in enumerate(whole)]
+    return torch.cat(found), kept
+
+
+def _stream(
+    runner: Runner, source: object, run: Run, options: dict[str, Any], **how: Any
+) -> Iterator[tuple[Tensor, list[int] | None, Tensor]]:
     described = runner.output("embedding")
-    vectors, kept = [], []
-    for chunk, prepared in runner.batches(source, run, options, batch_size=batch_size, workers=workers):
+    for _, prepared in runner.batches(source, run, options, **how):
         hidden = runner.network.encode(prepared.batch)
         counts = lengths(prepared.batch)
-        vectors.append(pool(hidden, counts, described))
-        if tokens:
-            whole = counts or [hidden.shape[1]] * len(chunk)
-            kept += [hidden[i, :length].numpy() for i, length in enumerate(whole)]
-    return torch.cat(vectors).to(torch.float32), kept
+        yield hidden, counts, pool(hidden, counts, described).to(torch.float32)
+
+
+def stream(runner: Runner, source: object, run: Run, options: dict[str, Any], **how: Any) -> Iterator[Tensor]:
+    """Give the vectors of many inputs batch by batch; `run.names` grows beside them.
+
+    Args:
+        runner: an encoder.
+        source: many inputs.
+        run: takes names and notes.
+        options: see `medfm.runtime.state.Options`.
+        **how: see `Runner.batches`.
+    """
+    runner.needs("embed")
+    yield from (vectors for _, _, vectors in _stream(runner, source, run, options, **how))
 
 
 def embed_text(runner: Runner, texts: str | Sequence[str], *, batch_size: int) -> Embedding:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medfm.errors import MissingExtraError, UsageError
+from medfm.errors import UsageError
 from medfm.files import writing
 from medfm.runtime.inputs import PathLike, Volume
 
@@ -141,14 +141,9 @@ class Embedding(Result):
         save_file({"vectors": self.vectors}, path, metadata={"names": json.dumps(self.names)})
 
     def _parquet(self, path: Path) -> None:
-        try:
-            import pandas
-            import pyarrow  # noqa: F401  # pandas needs it for Parquet
-        except ImportError:
-            raise MissingExtraError("pandas with pyarrow", "tables", why="writing Parquet") from None
-        frame = pandas.DataFrame(self.vectors, columns=[f"d{i}" for i in range(self.vectors.shape[1])])
-        frame.insert(0, "name", list(self.names))
-        frame.to_parquet(path, index=False)
+        from medfm.runtime.parquet import vectors, write
+
+        write(path, vectors(self.names, self.vectors), {"medfm": self.provenance.to_json()})
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,10 @@ _LIBRARIES = (
 )
 
 
+Failed = Callable[[Any, Exception], None]
+"""Is told of a source that could not be used, and why."""
+
+
 @dataclass
 class Run:
     """One call: when it began, and what will stand in the provenance.
@@ -236,6 +240,7 @@ class Runner:
         batch_size: int | None = None,
         workers: int = 2,
         steps: tuple[Step, ...] | None = None,
+        failed: Failed | None = None,
     ) -> Iterator[tuple[list[Any], engine.Prepared]]:
         """Give inputs and what the contract made of them, batch by batch; threads prepare the next while one is computed.
 
@@ -246,6 +251,7 @@ class Runner:
             batch_size: inputs at once.
             workers: threads; 0 prepares in the calling thread.
             steps: the contract (default: the record's input).
+            failed: is told of every source that cannot be used, and the others go on; without it the first one raises.
         """
         steps = steps or self.record.input
         size = batch_size if batch_size is not None else (8 if isinstance(steps[0], ReadImage) else 64)
@@ -256,17 +262,18 @@ class Runner:
         if not sources:
             raise UsageError("there is no input: the list is empty")
         jobs: list[Callable[[], tuple[list[Any], engine.Prepared]]]
-        if len(sources) == 1:
+        if len(sources) == 1 and failed is None:
             items = engine.read(steps, sources[0], context.options)
             chunks = [items[i : i + size] for i in range(0, len(items), size)]
             jobs = [_Job(steps, context, chunk) for chunk in chunks]
         else:
             parts = [sources[i : i + size] for i in range(0, len(sources), size)]
-            jobs = [_Job(steps, context, part, read=True) for part in parts]
+            jobs = [_Job(steps, context, part, read=True, failed=failed) for part in parts]
         for items, prepared in self.shown(_ahead(jobs, workers), len(jobs)):
             run.names += [_name(item, len(run.names) + i) for i, item in enumerate(items, start=1)]
             run.notes |= set(prepared.notes)
-            yield items, prepared
+            if items:
+                yield items, prepared
 
     def shown(self, steps: Iterable[Any], count: int) -> Iterable[Any]:
         """Return steps with a progress bar, where there are many."""
@@ -311,12 +318,27 @@ class _Job:
     context: engine.Context
     items: Sequence[Any]
     read: bool = False
+    failed: Failed | None = None
 
     def __call__(self) -> tuple[list[Any], engine.Prepared]:
+        if self.failed is not None:
+            return self._with_failures(self.failed)
         items = list(self.items)
         if self.read:
             items = [item for source in items for item in engine.read(self.steps, source, self.context.options)]
         return items, engine.prepare(self.steps, items, self.context)
+
+    def _with_failures(self, failed: Failed) -> tuple[list[Any], engine.Prepared]:
+        """Prepare each source by itself, so that one that cannot be used takes no other with it."""
+        items, prepared = list[Any](), list[engine.Prepared]()
+        for source in self.items:
+            try:
+                found = engine.read(self.steps, source, self.context.options)
+                prepared.append(engine.prepare(self.steps, found, self.context))
+                items += found
+            except Exception as error:  # whatever a decoder does to one file, a thousand others wait
+                failed(source, error)
+        return items, engine.join(prepared)
 
 
 def _ahead(jobs: Sequence[Callable[[], Any]], workers: int) -> Iterator[Any]:

@@ -87,7 +87,7 @@ def read(
         InputError: no series, several, or no regular grid.
     """
     paths = _files(source)
-    name = str(source) if isinstance(source, str | os.PathLike) else str(paths[0].parent)
+    name = str(source) if isinstance(source, str | os.PathLike) else str(paths[0])
     slices, notes = _one_series(paths, name), list[str]()
     slices.sort(key=lambda s: s.height)
     _same_grid(slices, name)
@@ -268,9 +268,9 @@ def _even_steps(slices: Sequence[Slice], name: str, options: Options, notes: lis
         notes.append(f"{what}{more}; taken as evenly spaced")
     step = (slices[-1].position - slices[0].position) / (len(slices) - 1)
     normal = np.cross(slices[0].row, slices[0].column)
-    sheared = np.linalg.norm(np.cross(step, normal)) / np.linalg.norm(step)
+    sheared = float(np.linalg.norm(np.cross(step, normal)) / np.linalg.norm(step))
     if sheared > 5e-3:
-        degrees = float(np.degrees(np.arcsin(min(1.0, sheared))))
+        degrees = float(np.degrees(np.arcsin(np.clip(sheared, 0, 1))))
         raise InputError(
             f"the slices are shifted against each other by {degrees:.1f} degrees (a tilted gantry), so they form no rectangular "
             "grid; resample the series first",
