@@ -300,6 +300,22 @@ def test_a_pickled_module_is_refused(network: Small, tmp_path: Path) -> None:
         checkpoint.read(tmp_path / "w.pt")
 
 
+@pytest.mark.parametrize("new", [True, False])
+def test_a_whole_module_that_the_record_names_is_read_as_data(new: bool, network: Small, tmp_path: Path) -> None:
+    torch.save(network, tmp_path / "w.pt", _use_new_zipfile_serialization=new)
+    loaded = checkpoint.load(Small, tmp_path / "w.pt", keys=Keys(whole_module=True))
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor)
+
+
+def test_a_whole_module_executes_nothing(network: Small, tmp_path: Path) -> None:
+    network.hidden = Bomb(tmp_path / "executed")  # type: ignore[assignment]
+    torch.save(network, tmp_path / "w.pt")
+    with pytest.raises(UnsafeFileError, match="mkdir"):
+        checkpoint.read(tmp_path / "w.pt", whole_module=True)
+    assert not (tmp_path / "executed").exists()
+
+
 @pytest.mark.parametrize("form", ["pickle", "torch", "torchscript"])
 def test_code_in_a_file_is_never_executed(form: str, tmp_path: Path) -> None:
     mark, path = tmp_path / "executed", tmp_path / "w.pt"

@@ -99,6 +99,8 @@ class Keys(Part):
     unwrap: tuple[str, ...] = ()
     """The path to the state inside a checkpoint that holds more (`[model]`, `[student, backbone]`), outermost entry first;
     without it, an entry `state_dict` or `model` is opened where there is one."""
+    whole_module: bool = False
+    """The file holds a whole pickled network: its parameters and buffers are read as data, nothing of it is made or executed."""
     rename: tuple[Annotated[tuple[Pattern, str], AfterValidator(_rule)], ...] = ()
     """Regular expression and replacement, applied to every key in this order."""
     drop: dict[Pattern, Reason] = {}
@@ -172,13 +174,82 @@ class TimmVision(Part):
     """What the authors pass to `timm.create_model`, without `num_classes` (always 0)."""
     layers: dict[
         Literal["mlp_layer", "act_layer", "norm_layer", "embed_layer"],
-        Literal["SwiGLUPacked", "SwiGLU", "GluMlp", "Mlp", "SiLU", "GELU", "LayerNorm", "RmsNorm", "PatchEmbed"],
+        Literal[
+            "SwiGLUPacked",
+            "SwiGLU",
+            "GluMlp",
+            "Mlp",
+            "SiLU",
+            "GELU",
+            "LayerNorm",
+            "RmsNorm",
+            "PatchEmbed",
+            "ConvStem",
+        ],
     ] = {}
-    """Arguments that are classes, by name: of timm's layers or of torch.nn."""
+    """Arguments that are classes, by name: of timm's layers, of torch.nn, or medfm's `ConvStem` (CTransPath)."""
     convert: Literal["timm"] | None = None
     """`timm`: turn keys with timm's own conversion for the architecture (DINOv2's original keys, older versions of timm)."""
     features: Literal["tokens", "pooled"] = "tokens"
     """All tokens, to be pooled as `output` says; or what timm's head pools, normalization included."""
+
+
+class TransformersVision(Part):
+    """An image encoder that transformers builds, from the values of its config.json."""
+
+    family: Literal["transformers_vision"] = "transformers_vision"
+    origin: Origin
+    keys: Keys = Keys()
+    """Applied before transformers turns the names of older versions into its own, as its `from_pretrained` does."""
+    architecture: Literal["vit", "dinov2", "dinov2_with_registers"]
+    """transformers' `model_type`."""
+    config: dict[str, Argument] = {}
+    """What config.json says beyond the library's defaults."""
+
+
+class Bert(Part):
+    """The sizes of a BERT that transformers builds."""
+
+    layers: int = 12
+    width: int = 768
+    heads: int = 12
+    feedforward: int = 3072
+    vocabulary: int
+    positions: int = 512
+    pooler: bool = False
+    """Whether it has the layer that BERT puts behind its first token."""
+
+
+class OpenClip(Part):
+    """An image and a text tower that open_clip builds."""
+
+    family: Literal["open_clip"] = "open_clip"
+    origin: Origin
+    keys: Keys = Keys()
+    width: int
+    """Of the vectors that both towers give (open_clip's `embed_dim`)."""
+    image: dict[str, Argument]
+    """open_clip's `vision_cfg`."""
+    text: dict[str, Argument] = {}
+    """open_clip's `text_cfg`, without names of models on a hub."""
+    bert: Bert | None = None
+    """The text tower, where it is a BERT."""
+    quick_gelu: bool = False
+
+
+class TransformersClip(Part):
+    """An image and a text tower that transformers builds."""
+
+    family: Literal["transformers_clip"] = "transformers_clip"
+    origin: Origin
+    keys: Keys = Keys()
+    architecture: Literal["clip", "siglip"]
+    image: dict[str, Argument]
+    """What `vision_config` says beyond the library's defaults."""
+    text: dict[str, Argument]
+    """What `text_config` says beyond the library's defaults."""
+    width: int | None = None
+    """Of the vectors that CLIP's projections give."""
 
 
 class Unsupported(Part):
@@ -191,7 +262,15 @@ class Unsupported(Part):
 
 
 Weights = Annotated[
-    LinkNet3d | OnnxDetector | ReceptorTransformer | BertSequence | TimmVision | Unsupported,
+    LinkNet3d
+    | OnnxDetector
+    | ReceptorTransformer
+    | BertSequence
+    | TimmVision
+    | TransformersVision
+    | OpenClip
+    | TransformersClip
+    | Unsupported,
     Field(discriminator="family"),
 ]
 

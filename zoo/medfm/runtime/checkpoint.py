@@ -106,7 +106,7 @@ def load(
         SourceError: the file cannot be opened.
     """
     keys = keys or Keys()
-    state: State = read(path, unwrap=keys.unwrap, sha256=sha256)
+    state: State = read(path, unwrap=keys.unwrap, whole_module=keys.whole_module, sha256=sha256)
     try:
         with empty_parameters():
             network = build()
@@ -142,17 +142,7 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], *, where: str, keys: K
         CheckpointError: keys are missing, not expected, of another shape or kind, or two keys became one.
     """
     keys = keys or Keys()
-    renamed: dict[str, Tensor] = {}
-    doubled = []
-    for key, tensor in state.items():
-        name = key
-        for pattern, replacement in keys.rename:
-            name = re.sub(pattern, replacement, name)
-        if _listed(name, keys.drop):
-            continue
-        if name in renamed:
-            doubled.append(f"{key}, which becomes {name} like another key")
-        renamed[name] = tensor
+    renamed, doubled = rename(state, keys)
     expected = network.state_dict(keep_vars=True)
     shared = {id(tensor): name for name, tensor in expected.items() if name in renamed}
     for name in expected.keys() - renamed.keys():
@@ -164,7 +154,7 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], *, where: str, keys: K
         if renamed[key].shape != expected[key].shape
         or renamed[key].is_floating_point() != expected[key].is_floating_point()
     ]
-    missing = {key for key in expected.keys() - renamed.keys() if not _listed(key, keys.absent)}
+    missing = {key for key in expected.keys() - renamed.keys() if not listed(key, keys.absent)}
     extra = [*(renamed.keys() - expected.keys()), *doubled]
     if missing or extra or misshapen:
         raise CheckpointError(where, missing=missing, extra=extra, misshapen=misshapen)
@@ -172,7 +162,24 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], *, where: str, keys: K
     network.requires_grad_(False)
 
 
-def _listed(key: str, patterns: Mapping[str, str]) -> bool:
+def rename(state: Mapping[str, Tensor], keys: Keys) -> tuple[dict[str, Tensor], list[str]]:
+    """Return a state under the network's names, without what is dropped; and what two keys collided in, in words."""
+    renamed: dict[str, Tensor] = {}
+    doubled = []
+    for key, tensor in state.items():
+        name = key
+        for pattern, replacement in keys.rename:
+            name = re.sub(pattern, replacement, name)
+        if listed(name, keys.drop):
+            continue
+        if name in renamed:
+            doubled.append(f"{key}, which becomes {name} like another key")
+        renamed[name] = tensor
+    return renamed, doubled
+
+
+def listed(key: str, patterns: Mapping[str, str]) -> bool:
+    """Return whether one of the patterns (pattern -> reason) is the whole key."""
     return any(re.fullmatch(pattern, key) for pattern in patterns)
 
 

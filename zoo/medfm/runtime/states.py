@@ -47,9 +47,12 @@ _KINDS = {
 _DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in _KINDS.values()}
 
 Find = Callable[[str], "memoryview | None"]
+Children = Callable[[object], "Mapping[Any, Any] | None"]
 
 
-def read(path: Path, *, unwrap: Sequence[str] = (), sha256: str | None = None) -> dict[str, Tensor]:
+def read(
+    path: Path, *, unwrap: Sequence[str] = (), whole_module: bool = False, sha256: str | None = None
+) -> dict[str, Tensor]:
     """Return the tensors of a checkpoint by key, memory-mapped.
 
     Containers inside the state are joined with dots. An entry of the state that is no tensor (a version, a counter) stands in the
@@ -58,6 +61,7 @@ def read(path: Path, *, unwrap: Sequence[str] = (), sha256: str | None = None) -
     Args:
         path: a safetensors file, a torch checkpoint, or a TorchScript archive (only its tensors are read).
         unwrap: the path to the state inside a torch checkpoint that holds more.
+        whole_module: the file is known to hold a pickled network, whose parameters and buffers are taken; it is never made.
         sha256: of the file, if known: an older format is then converted once into the cache.
 
     Raises:
@@ -66,15 +70,16 @@ def read(path: Path, *, unwrap: Sequence[str] = (), sha256: str | None = None) -
         SourceError: the file cannot be opened.
     """
     try:
-        return _read(path, unwrap, sha256)
+        return _read(path, unwrap, whole_module, sha256)
     except OSError as error:
         if isinstance(error, MedfmError):
             raise
         raise SourceError(f"{path}: cannot be read ({(error.strerror or str(error)).lower()})") from None
 
 
-def _read(path: Path, unwrap: Sequence[str], sha256: str | None) -> dict[str, Tensor]:
+def _read(path: Path, unwrap: Sequence[str], whole_module: bool, sha256: str | None) -> dict[str, Tensor]:
     part = f"-{hashlib.sha256(repr(tuple(unwrap)).encode()).hexdigest()[:12]}" if unwrap else ""
+    part += "-module" if whole_module else ""
     converted = content.cache() / "converted" / f"{sha256}{part}.safetensors" if sha256 else None
     if path.suffix != ".safetensors" and converted and converted.is_file():
         with contextlib.suppress(UnsafeFileError):  # a damaged copy is made again
@@ -83,7 +88,7 @@ def _read(path: Path, unwrap: Sequence[str], sha256: str | None) -> dict[str, Te
         raise UnsafeFileError(f"{path.name}: is no file, but a folder, a pipe or a device; it was not opened")
     if path.suffix == ".safetensors":
         return _safetensors(path)
-    state = _torch(path, unwrap)
+    state = _torch(path, unwrap, whole_module)
     if converted:
         _save(state, converted)
     return state
@@ -126,7 +131,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 # ---------------------------------------------------------------- what torch writes
 
 
-def _torch(path: Path, unwrap: Sequence[str]) -> dict[str, Tensor]:
+def _torch(path: Path, unwrap: Sequence[str], whole_module: bool) -> dict[str, Tensor]:
     """Return the state in one of torch's formats; its tensors are views of the mapped file."""
     try:
         with path.open("rb") as file:
@@ -140,7 +145,7 @@ def _torch(path: Path, unwrap: Sequence[str]) -> dict[str, Tensor]:
         tree, find = _first_format(data, path.name)
     state: dict[str, Tensor] = {}
     total, any_tensor = 0, False
-    for key, value in _selected(tree, unwrap, path.name):
+    for key, value in _selected(tree, unwrap, path.name, _parts if whole_module else _children):
         if key in state:
             raise UnsafeFileError(f"{path.name}: has the entry {key[:80]} twice; it was not used")
         any_tensor = any_tensor or isinstance(value, Array)
@@ -251,27 +256,27 @@ def _tensor(array: Array, find: Find, name: str) -> Tensor:
 # ---------------------------------------------------------------- the state inside a checkpoint
 
 
-def _selected(tree: object, unwrap: Sequence[str], name: str) -> Iterator[tuple[str, object]]:
+def _selected(tree: object, unwrap: Sequence[str], name: str, children: Children) -> Iterator[tuple[str, object]]:
     """Yield key and value of the state: at the declared path, or in `state_dict` or `model` where there is one."""
     node = tree
     for depth, key in enumerate(unwrap):
-        inside = _children(node)
+        inside = children(node)
         if inside is None or key not in inside:
             has = ", ".join(str(k)[:40] for k in list(inside or ())[:12]) or "nothing"
             raise CheckpointError(f"{name} (which has there: {has})", missing=[".".join(unwrap[: depth + 1])])
         node = inside[key]
-    for key in () if unwrap else ("state_dict", "model"):
-        inside = _children(node)
-        if inside is not None and _children(inside.get(key)) is not None:
+    for key in () if unwrap or children is _parts else ("state_dict", "model"):
+        inside = children(node)
+        if inside is not None and children(inside.get(key)) is not None:
             node = inside[key]
-    if isinstance(node, Thing) and _children(node) is None:
+    if isinstance(node, Thing) and children(node) is None:
         raise UnsafeFileError(
             f"{name}: is a whole pickled object ({str(node.kind)[:120]}), not a state_dict; it was not executed. "
             "Ask its authors for safetensors or a plain state_dict"
         )
-    if _children(node) is None:
+    if children(node) is None:
         raise UnsafeFileError(f"{name}: is no state_dict: expected names and tensors")
-    yield from _leaves(node, "", [], itertools.count())
+    yield from _leaves(node, "", [], itertools.count(), children)
 
 
 def _children(node: object) -> Mapping[Any, Any] | None:
@@ -285,19 +290,37 @@ def _children(node: object) -> Mapping[Any, Any] | None:
     return None
 
 
+def _parts(node: object) -> Mapping[Any, Any] | None:
+    """Return what lies in a pickled network of torch (any class whose description has a module's fields), or in a mapping."""
+    if not isinstance(node, Thing) or not isinstance(node.state, dict) or "_modules" not in node.state:
+        return _children(node)
+    passing = node.state.get("_non_persistent_buffers_set")  # a set: its items are the only argument
+    left = passing.arguments[:1] if isinstance(passing, Thing) and isinstance(passing.arguments, tuple) else ()
+    found: dict[Any, Any] = {}
+    for field in ("_parameters", "_buffers", "_modules"):
+        entries = _children(node.state.get(field)) or {}
+        kept = {key: value for key, value in entries.items() if value is not None}
+        if field == "_buffers" and left and isinstance(left[0], list):
+            kept = {key: value for key, value in kept.items() if key not in left[0]}
+        found |= kept
+    return found
+
+
 def _is_module(node: object) -> TypeGuard[Any]:
     if not isinstance(node, Thing) or not isinstance(node.kind, unpickling.Name):
         return False
     return node.kind.module.startswith("__torch__") and isinstance(node.state, dict)
 
 
-def _leaves(node: object, prefix: str, above: list[int], visits: itertools.count[int]) -> Iterator[tuple[str, object]]:
+def _leaves(
+    node: object, prefix: str, above: list[int], visits: itertools.count[int], children: Children
+) -> Iterator[tuple[str, object]]:
     if id(node) in above or len(above) > _DEEPEST or next(visits) > _MOST_MODULES:
         raise UnsafeFileError("the containers in the checkpoint are deeper or more than any network's; it was not used")
-    for key, value in (_children(node) or {}).items():
+    for key, value in (children(node) or {}).items():
         name = f"{prefix}{key if isinstance(key, str | int) else type(key).__name__}"
-        if _children(value) is not None:
-            yield from _leaves(value, f"{name}.", [*above, id(node)], visits)
+        if children(value) is not None:
+            yield from _leaves(value, f"{name}.", [*above, id(node)], visits, children)
         else:
             yield name, value
 

@@ -237,6 +237,9 @@ class _Reader:
             target.state = state
 
     def persistent(self, pid: object) -> None:
+        if isinstance(pid, tuple) and len(pid) == 4 and pid[0] == "module" and isinstance(pid[1], Name):
+            self.stack.append(pid[1])  # a class, with its source text, which torch's first format kept for comparison
+            return
         if not isinstance(pid, tuple) or len(pid) not in (5, 6) or pid[0] != "storage" or pid[5:] not in ((), (None,)):
             raise self.refused("refers to something outside of itself that is no tensor")
         _, kind, key, _, count = pid[:5]
