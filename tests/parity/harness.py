@@ -53,7 +53,9 @@ class Author:
         tokens: from texts to the network's text input.
         text_outputs: from network and tokens to named outputs, such as {"text_embedding": (n, width)}.
         texts: what is tokenized.
+        labels: what pictures are classified by, where `outputs` gives "probabilities" with the authors' own sentences.
         options: what a caller must supply for the files, such as um_per_px.
+        pictures: writes further pictures, put in front of the others: for networks that take square ones alone.
     """
 
     network: Callable[[], nn.Module]
@@ -65,7 +67,9 @@ class Author:
     tokens: Callable[[Sequence[str]], Any] | None = None
     text_outputs: Callable[[Any, Any], Mapping[str, Tensor]] | None = None
     texts: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    pictures: Callable[[Path], list[Path]] | None = None
 
 
 @dataclass
@@ -78,6 +82,7 @@ class Case:
         inputs: file -> the authors' prepared input.
         outputs: file -> the authors' outputs, for the first files.
         hidden: file -> what our network gave for the authors' input.
+        remembered: what our network gave for other inputs, by a digest of theirs.
     """
 
     author: Author
@@ -89,6 +94,7 @@ class Case:
     text_outputs: dict[str, Tensor] = field(default_factory=dict)
     hidden: dict[Path, Tensor] = field(default_factory=dict)
     text_hidden: Tensor | None = None
+    remembered: dict[bytes, Tensor] = field(default_factory=dict)
 
     @property
     def record(self) -> Model:
@@ -147,6 +153,7 @@ def compare(record: Model, author: Author, files: list[Path], folder: Path) -> C
     state = fill(theirs)
     weights = folder / Path(record.weights.origin.files["weights"].path).name
     (author.store or store)(state, weights)
+    files = [*(author.pictures(folder) if author.pictures else ()), *files]
     inputs = {file: author.prepare(file) for file in files}
     with torch.inference_mode():
         outputs = {file: dict(author.outputs(theirs, inputs[file])) for file in files[:FORWARDS]}
@@ -232,7 +239,14 @@ def agrees(case: Case, record: Model, *, inputs: bool = True, outputs: bool = Tr
     return worst_input, worst_output
 
 
-OUTPUTS: dict[str, Callable[[Case, Model, Path], Tensor]] = {"embedding": vectors}
+def probabilities(case: Case, record: Model, file: Path) -> Tensor:
+    """Return the probabilities of the author's labels in words."""
+    from tests.parity import matching
+
+    return matching.probabilities(case, record, file)
+
+
+OUTPUTS: dict[str, Callable[[Case, Model, Path], Tensor]] = {"embedding": vectors, "probabilities": probabilities}
 """Name of an output -> how we compute it, given a record whose output may be changed."""
 
 
@@ -254,9 +268,9 @@ class Mutant:
     part: str
 
 
-# Values that change no number of an accepted file: what a thing is called, the distance that a user is offered, and how far a
-# resolution may be off before a file is refused (tested with the reading of pictures).
-UNSEEN = {"step", "modality", "distance", "templates", "um_tolerance"}
+# Values that change no number of an accepted file: what a thing is called, the distance that a user is offered, and which
+# resolutions are accepted, how far off (tested with the reading of pictures).
+UNSEEN = {"step", "modality", "distance", "templates", "um_per_px", "um_tolerance"}
 
 
 def mutants(record: Model) -> Iterator[Mutant]:
@@ -274,9 +288,9 @@ def mutants(record: Model) -> Iterator[Mutant]:
                 )
     for name in type(record.output).model_fields:
         described = getattr(record.output, name)
-        if described is None or name == "zero_shot":
+        if described is None:
             continue
-        for what, changed in changes(described):
+        for what, changed in [*changes(described), *(wordings(described) if name == "zero_shot" else ())]:
             output = record.output.model_copy(update={name: changed})
             yield Mutant(f"output {name}: {what}", record.model_copy(update={"output": output}), "output")
 
@@ -294,6 +308,15 @@ def changes(part: BaseModel) -> Iterator[tuple[str, BaseModel]]:
                 continue
             if changed != part:
                 yield f"{name} {values[name]!r} becomes {other!r}", changed
+
+
+def wordings(described: Any) -> Iterator[tuple[str, BaseModel]]:
+    """Give copies of how labels are put into words with one sentence changed, or left out."""
+    templates = described.templates
+    for i, template in enumerate(templates):
+        for other in ((f"no {template}",), *(((),) if len(templates) > 1 else ())):
+            changed = described.model_copy(update={"templates": (*templates[:i], *other, *templates[i + 1 :])})
+            yield f"template {template!r} becomes {other!r}", changed
 
 
 def others(value: Any, annotation: Any) -> list[Any]:

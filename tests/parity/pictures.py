@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +21,18 @@ SIZES = {
 }
 
 
-def write(folder: Path) -> list[Path]:
-    """Write the pictures into a folder: smooth structures with fine noise on top, three different channels."""
+SQUARES = {"square.png": (331, 331), "small-square.png": (97, 97)}
+
+
+def squares(folder: Path) -> list[Path]:
+    """Write square pictures, for networks that take no others."""
+    return write(folder, SQUARES)
+
+
+def write(folder: Path, sizes: Mapping[str, tuple[int, int]] = SIZES) -> list[Path]:
+    """Write pictures into a folder: smooth structures with fine noise on top, three different channels."""
     paths = []
-    for name, (width, height) in SIZES.items():
+    for name, (width, height) in sizes.items():
         y, x = np.mgrid[0:height, 0:width]
         waves = [np.sin(x / (9 + c) + c) + np.cos(y / (13 - c)) for c in range(3)]
         noise = values(name, (height, width, 3)).numpy() * np.sqrt(width * 3 / 3.0)

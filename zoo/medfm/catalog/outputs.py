@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from medfm.catalog.parts import Part
-from medfm.catalog.volume_steps import Interpolation
+from medfm.catalog.volume_steps import Side
 
 
 class EmbeddingOutput(Part):
     """One vector for each input."""
 
     dimension: int
-    pooling: Literal["cls", "mean", "cls+mean", "attention", "none"]
+    pooling: Literal["cls", "mean", "cls+mean", "none"]
+    """none: the network itself gives one vector."""
     skip: int = 0
     """Tokens in front of the pooled ones that do not count (class token, registers)."""
     skip_last: int = 0
@@ -39,17 +40,71 @@ class ScoresOutput(Part):
     activation: Literal["softmax", "sigmoid"]
 
 
+class SlidingWindow(Part):
+    """How a volume that is larger than the network's input is cut into windows, and how their outputs are joined."""
+
+    size: tuple[Side, Side, Side]
+    overlap: Annotated[float, Field(ge=0, lt=1)]
+    """Share of a window that the next one covers again, at least."""
+    rule: Literal["monai", "nnunet"] = "monai"
+    """monai: steps of one size, the last window is moved inside; nnunet: steps as equal as can be. The bell of `gaussian` differs too."""
+    blend: Literal["gaussian", "constant"]
+    """Weight of a voxel in its window: a bell around the middle, or all alike."""
+    sigma_scale: Annotated[float, Field(gt=0)] = 0.125
+    """Width of the bell, as a share of the window."""
+    mirror: bool = False
+    """Whether every window is also computed mirrored along all combinations of axes, and averaged."""
+    value: float = 0.0
+    """What a volume smaller than the window is padded with."""
+
+    @model_validator(mode="after")
+    def _has_a_width_where_there_is_a_bell(self) -> SlidingWindow:
+        if self.blend == "constant" and self.sigma_scale != 0.125:
+            raise ValueError("sigma_scale has no meaning where blend is constant")
+        return self
+
+
 class SegmentationOutput(Part):
     """A label for each voxel, on the input's own grid."""
 
     labels: dict[int, str]
-    """Value in the mask -> what it marks."""
-    channel: int
-    threshold: float
-    interpolation: Interpolation
-    """How the network's output returns to the input's grid."""
+    """Value in the mask -> what it marks. `argmax`: the value is the network's channel; `each` and `largest`: the channel behind it,
+    counted from 0 (value 1 is channel 0)."""
+    decision: Literal["threshold", "argmax", "each", "largest"] = "threshold"
+    """threshold: one channel decides; argmax: the highest channel, 0 being background; each: every label by its own threshold, so
+    that labels may overlap (the mask then shows the one that is furthest above it); largest: the highest of those above it."""
+    channel: int | None = None
+    """The one that decides, for `threshold`."""
+    threshold: float | tuple[float, ...] | None = None
+    """For all labels, or one for each, in their order; of what `activation` gives."""
+    activation: Literal["none", "softmax", "sigmoid"] = "none"
+    """What is done to the network's output."""
+    activated: Literal["windows", "whole"] = "whole"
+    """Whether that is done to the output of every window, or after they are joined."""
+    window: SlidingWindow | None = None
+    """None: the network sees the whole prepared volume."""
+    restored: Literal["probabilities", "labels"] = "probabilities"
+    """What returns to the input's grid: the network's output, on which is then decided; or the labels."""
+    interpolation: Literal["nearest", "nearest-exact", "linear", "nnunet"]
+    """How it returns; nnunet: linear, but nearest across slices that are over three times as thick as the voxels are wide."""
     component: Literal["largest", "all"] = "all"
     fill_holes: bool = False
+
+    @model_validator(mode="after")
+    def _decides_by_what_it_needs(self) -> SegmentationOutput:
+        if (self.channel is None) != (self.decision != "threshold"):
+            raise ValueError("channel belongs to the decision `threshold`")
+        if (self.threshold is None) != (self.decision == "argmax"):
+            raise ValueError("every decision but argmax needs a threshold")
+        if isinstance(self.threshold, tuple) and len(self.threshold) != len(self.labels):
+            raise ValueError(f"{len(self.threshold)} thresholds for {len(self.labels)} labels")
+        if 0 in self.labels or min(self.labels, default=1) < 0 or max(self.labels, default=1) > 65535:
+            raise ValueError("values of labels are 1 to 65535; 0 is the background")
+        if self.activated == "windows" and (self.window is None or self.activation == "none"):
+            raise ValueError("there is no output of windows that could be activated")
+        if self.restored == "labels" and self.interpolation == "linear":
+            raise ValueError("labels are not interpolated: nearest, nearest-exact or nnunet")
+        return self
 
 
 class EventsOutput(Part):
@@ -80,6 +135,10 @@ class ZeroShotOutput(Part):
     """Sentences with {} for the label, as the authors use them; their vectors are averaged."""
     activation: Literal["softmax", "sigmoid"] = "softmax"
     """softmax: one label is true; sigmoid: each label by itself."""
+    against: tuple[str, ...] = ()
+    """Sentences that deny the label, as the authors use them: each label's probability is then a softmax over the two."""
+    temperature: Literal["learned", "none"] = "learned"
+    """Whether cosines are scaled by the temperature that was learned in training, or used as they are."""
 
 
 class Output(Part):

@@ -24,7 +24,7 @@ def pool(hidden: Tensor, lengths: Sequence[int] | None, output: EmbeddingOutput)
     """
     if hidden.ndim == 3 and lengths is None:
         lengths = [hidden.shape[1]] * len(hidden)
-    if output.pooling == "none" or output.pooling == "attention":
+    if output.pooling == "none":
         vectors = hidden
     elif output.pooling == "cls":
         vectors = hidden[:, 0]

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from medfm.errors import CheckpointError, MissingExtraError
+from medfm.errors import CheckpointError, InputError, MissingExtraError
 from medfm.runtime import checkpoint
+from medfm.runtime.stem import ConvStem
 
 if TYPE_CHECKING:
     from medfm.catalog.weights import TimmVision as Description
@@ -48,9 +49,11 @@ def create(weights: Description) -> nn.Module:
 
 
 def _layer(word: str) -> Any:
-    """Return the class that a record names: one of timm's layers or of torch's."""
+    """Return the class that a record names: one of timm's layers, of torch's, or the stem that timm does not have."""
     from timm import layers
 
+    if word == "ConvStem":
+        return ConvStem
     return getattr(layers, word, None) or getattr(nn, word)
 
 
@@ -73,7 +76,12 @@ class TimmVision:
         self._network, self._features = network, weights.features
 
     def encode(self, batch: Batch) -> Tensor:
-        """Return float32 tokens with the class token and registers in front, or what timm's own head pools."""
+        """Return float32 tokens with the class token and registers in front, or what timm's own head pools.
+
+        Raises:
+            InputError: the pictures' size is not one that the network takes.
+        """
+        _check_size(self._network, int(batch["image"].shape[-2]), int(batch["image"].shape[-1]))
         parameter = next(self._network.parameters())
         network: Any = self._network
         with torch.inference_mode():
@@ -85,3 +93,22 @@ class TimmVision:
     def modules(self) -> Mapping[str, nn.Module]:
         """Return the networks by name."""
         return {"main": self._network}
+
+
+def _check_size(network: nn.Module, height: int, width: int) -> None:
+    """Refuse pictures that the patch embedding would refuse with an assertion: contracts without a crop keep their shape."""
+    embedding: Any = getattr(network, "patch_embed", None)
+    wanted = getattr(embedding, "img_size", None)
+    if wanted is None:
+        return
+    if getattr(embedding, "strict_img_size", True):
+        if (height, width) != tuple(wanted):
+            raise InputError(
+                f"this model takes {wanted[0]} x {wanted[1]} pixels, but the contract's steps leave {height} x {width} of "
+                "this picture: cut it square first"
+            )
+    elif height % embedding.patch_size[0] or width % embedding.patch_size[1]:
+        raise InputError(
+            f"this model takes sides that are multiples of {embedding.patch_size[0]} pixels, but the contract's steps leave "
+            f"{height} x {width} of this picture: cut it square first"
+        )
