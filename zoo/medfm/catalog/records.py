@@ -31,7 +31,7 @@ EDITORIAL = frozenset(
     {
         *("id", "name", "aliases", "summary", "papers", "links", "checked"),
         *("sources", "evidence", "undisclosed", "not_applicable", "derived", "conflicts"),
-        *("category", "domain", "data_category", "challenges", "members", "parity"),
+        *("category", "domain", "data_category", "challenges", "members", "parity", "disagreements"),
     }
 )
 
@@ -274,6 +274,23 @@ class Parity(Part):
         return self
 
 
+class Disagreement(Part):
+    """Another library runs the model otherwise than its authors say; some do so on purpose, none tells its users."""
+
+    library: str
+    """Name of the library, such as TRIDENT."""
+    about: Literal["pooling", "resize", "crop", "normalization", "resolution", "orientation", "spacing", "intensity", "size", "weights",
+                   "precision", "tokens", "labels", "other"]  # fmt: skip
+    theirs: str
+    """What the library does."""
+    authors: str
+    """What the authors say or do, which is what medfm does unless `ours` says otherwise."""
+    ours: str | None = None
+    """What medfm does, where that is neither."""
+    source: str
+    """Source id of the library's code, with the place after a colon."""
+
+
 class Lineage(Part):
     """A dataset that this one was made from or shares patients with."""
 
@@ -341,6 +358,8 @@ class Model(Record):
     text_input: tuple[Step, ...] = ()
     """What is done to texts, for models that read images and texts."""
     output: Output | None = None
+    disagreements: tuple[Disagreement, ...] = ()
+    """Where other libraries differ from the authors."""
     hardware: tuple[Hardware, ...] = ()
     parity: Parity = Parity(status="untested")
 

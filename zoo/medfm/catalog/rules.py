@@ -159,6 +159,8 @@ def _evidence(record: Record, file: str) -> Iterator[Problem]:
     for i, conflict in enumerate(record.conflicts):
         notes += [(f"conflicts[{i}]", claim.source) for claim in conflict.claims]
         notes += [(f"conflicts[{i}]", conflict.follows)] if conflict.follows else []
+    if isinstance(record, Model):
+        notes += [(f"disagreements[{i}]", item.source) for i, item in enumerate(record.disagreements)]
     if isinstance(record, Challenge):
         notes += [(f"findings[{i}]", finding.source) for i, finding in enumerate(record.findings)]
     if isinstance(record, Results):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import Namespace
 from typing import Any
 
@@ -10,20 +11,26 @@ from medfm.catalog.index import Index
 from medfm.cli import printing
 from medfm.cli.arguments import Parser, add_formats
 from medfm.cli.options import add_options, options
-from medfm.errors import CapabilityError
+from medfm.errors import CapabilityError, UsageError
 
 
 def contract(arguments: list[str]) -> int:
     parser = Parser(
         "contract",
         "Show what a model needs of its input, step by step, what it gives, and the hash over both.",
-        ["deepbet", "deepbet --explain t1.nii.gz", "sceptr --json"],
+        ["deepbet", "deepbet --explain t1.nii.gz", "sceptr --json", "--disagreements", "virchow2 --disagreements"],
     )
-    parser.add_argument("model", help="id of a model")
+    parser.add_argument("model", nargs="?", help="id of a model; may be left out with --disagreements")
+    parser.add_argument("--disagreements", action="store_true",
+                        help="where other libraries run a model otherwise than its authors, and what medfm does")  # fmt: skip
     parser.add_argument("--explain", metavar="FILE", help="run the steps on a file and say what each did to it")
     add_formats(parser)
     add_options(parser)
     given = parser.parse_args(arguments)
+    if given.disagreements:
+        return _disagreements(given)
+    if given.model is None:
+        raise UsageError("name a model, such as: medfm contract deepbet")
     with Index.open() as index:
         record = index.record(given.model)
     if not record.get("contract"):
@@ -57,6 +64,33 @@ def contract(arguments: list[str]) -> int:
         print(
             f"  against {source}: largest difference {parity['largest_difference']:g}, tolerance {parity['tolerance']:g}"
         )
+    return 0
+
+
+def _disagreements(given: Namespace) -> int:
+    """List what other libraries do otherwise, of one model or of all."""
+    with Index.open() as index:
+        records = [index.record(given.model)] if given.model else list(index.records("model"))
+    lines = []
+    for record in records:
+        for item in record["disagreements"]:
+            source, _, place = item["source"].partition(":")
+            read = record["sources"][source.strip()]
+            commit = f" at {read['commit'][:12]}" if read.get("commit") else ""
+            lines.append(
+                {
+                    "model": record["id"],
+                    "about": item["about"],
+                    "authors": item["authors"],
+                    "library": item["library"],
+                    "theirs": item["theirs"],
+                    "medfm": item["ours"] or "as the authors",
+                    "read in": f"{read['url'] or read['cite']}{commit}{', ' + place.strip() if place else ''}",
+                }
+            )
+    if not lines and given.model:
+        print(f"no disagreement of other libraries with the authors of {given.model} is recorded", file=sys.stderr)
+    printing.rows(lines, ["model", "about", "authors", "library", "theirs", "medfm", "read in"], given.format)
     return 0
 
 

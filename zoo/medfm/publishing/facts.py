@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from medfm.catalog.citations import plain
 from medfm.catalog.completeness import State, completeness, state
 from medfm.catalog.facets import KIND_NAMES
-from medfm.catalog.records import EDITORIAL, Record, Source
+from medfm.catalog.records import EDITORIAL, Disagreement, Model, Record, Source
 from medfm.catalog.rules import covering, source_of
 from medfm.publishing.prose import bullets, escape, link, page, table, unsearched
 from medfm.publishing.site import Site, state_mark
@@ -128,6 +128,18 @@ def conflicts_table(record: Record) -> str:
     return table(("Field", "Claims", "Follows", "Why"), body) if body else ""
 
 
+def disagreements_table(record: Model) -> str:
+    """Return what other libraries do otherwise with a model."""
+    body = [disagreement_cells(record, item) for item in record.disagreements]
+    return table(("About", "The authors", "Library", "does", "medfm", "Read in"), body) if body else ""
+
+
+def disagreement_cells(record: Model, item: Disagreement) -> tuple[str, ...]:
+    """Return the cells of one disagreement: what about, the authors, the library, what it does, medfm, the source."""
+    ours = escape(item.ours) if item.ours else "as the authors"
+    return item.about, escape(item.authors), escape(item.library), escape(item.theirs), ours, _note(record, item.source)
+
+
 def papers_section(site: Site, here: str, record: Record) -> str:
     """Return the record's papers, each with its title and a link, and their BibTeX folded away."""
     entries = [site.catalog.bibliography[key] for key in record.papers if key in site.catalog.bibliography]
@@ -202,6 +214,8 @@ def foot(site: Site, here: str, record: Record) -> str:
     parts = []
     if record.conflicts:
         parts.append("## Where sources disagree\n\n" + conflicts_table(record))
+    if isinstance(record, Model) and record.disagreements:
+        parts.append("## Where other libraries differ\n\n" + disagreements_table(record))
     if papers := papers_section(site, here, record):
         parts.append("## Papers\n\n" + papers)
     if record.sources:

@@ -17,6 +17,7 @@ from medfm.catalog.store import Catalog
 from medfm.errors import CatalogError, OutputExistsError, Problem
 from medfm.publishing.chapters import FOLDER, chapter_pages, title_of
 from medfm.publishing.data_files import data_files
+from medfm.publishing.disagreements import disagreements_page
 from medfm.publishing.overviews import home_page, index_page, word_pages
 from medfm.publishing.prose import quoted
 from medfm.publishing.record_pages import record_page
@@ -85,6 +86,7 @@ def files(catalog: Catalog, root: Path) -> Iterator[tuple[str, bytes]]:
     pages += [
         ("taxonomy.md", taxonomy_page(site)),
         ("timeline.md", timeline_page(site)),
+        ("disagreements.md", disagreements_page(site)),
         ("references.md", references_page(site)),
         ("downloads.md", downloads_page(site)),
     ]
@@ -123,6 +125,7 @@ def _navigation(root: Path, texts: list[Path]) -> str:
                 ("Challenges", "challenges/index.md"),
                 ("Competitions", "competitions/index.md"),
                 ("Samples", "samples/index.md"),
+                ("Where libraries disagree", "disagreements.md"),
                 ("Timeline", "timeline.md"),
                 ("Taxonomy", "taxonomy.md"),
             ],

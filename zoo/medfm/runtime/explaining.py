@@ -42,6 +42,11 @@ def explain(runner: Runner, source: object, **options: Any) -> list[dict[str, st
 
 
 def _describe(state: engine.State) -> dict[str, str]:
+    if hasattr(state.value, "getbands"):  # a picture of Pillow's, which need not be installed for volumes
+        lowest, highest = zip(*_extrema(state.value), strict=True)
+        bands = " ".join(state.value.getbands())
+        shape = f"{state.value.height} x {state.value.width} {bands}"
+        return {"shape": shape, "range": f"{min(lowest)} to {max(highest)}"}
     tensors = state.outputs or ({"": state.value} if isinstance(state.value, Tensor) else {})
     if not tensors:
         value = state.value
@@ -58,8 +63,17 @@ def _describe(state: engine.State) -> dict[str, str]:
     return {"shape": shapes, "range": ranges}
 
 
+def _extrema(image: Any) -> list[tuple[float, float]]:
+    found: Any = image.getextrema()
+    return [found] if isinstance(found[0], int | float) else list(found)
+
+
 def _shape(tensor: Tensor) -> str:
     return " x ".join(str(n) for n in tensor.shape)
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return " ".join(f"{value:.4g}" for value in values)
 
 
 def _effect(step: contracts.Step, state: engine.State, before: dict[str, str], now: dict[str, str]) -> str:
@@ -76,6 +90,16 @@ def _effect(step: contracts.Step, state: engine.State, before: dict[str, str], n
         return "cropped to " + ", ".join(f"{s.start}:{s.stop}" for s in frame.box)
     if isinstance(step, contracts.Window) and frame and frame.range:
         return f"{frame.range[0]:.4g} to {frame.range[1]:.4g} becomes 0 to 1, clipped"
+    if isinstance(step, contracts.ReadImage):
+        return "; ".join(state.notes) or "read"
+    if isinstance(step, contracts.ResizeImage):
+        return f"{before['shape']} becomes {now['shape']}, {step.interpolation} ({step.engine})"
+    if isinstance(step, contracts.CropImage):
+        return f"the middle of {before['shape']}"
+    if isinstance(step, contracts.Normalize):
+        return f"minus {_numbers(step.mean)}, over {_numbers(step.std)}"
+    if isinstance(step, contracts.ToTensor):
+        return f"divided by {step.divide:g}, channels {step.channels}"
     if isinstance(step, contracts.Resize):
         return f"resampled by {step.interpolation}"
     if isinstance(step, contracts.Standardize):
