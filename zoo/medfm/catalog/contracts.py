@@ -15,6 +15,7 @@ from pydantic import Field
 
 from medfm.catalog.image_steps import (
     CropImage,
+    CropMiddle,
     Normalize,
     PadImage,
     ReadImage,
@@ -29,11 +30,35 @@ from medfm.catalog.outputs import (
     Output,
     ScoresOutput,
     SegmentationOutput,
+    SlidingWindow,
     TextOutput,
 )
 from medfm.catalog.signal_steps import Branch, ReadSignal, Scalogram
-from medfm.catalog.text_steps import ReadReceptor, ReadSequence, ReadText, Tokenize, TokenizeReceptor
-from medfm.catalog.volume_steps import Axes, Interpolation, Locate, Orient, ReadVolume, Resize, Standardize, Window
+from medfm.catalog.text_steps import (
+    ReadReceptor,
+    ReadSequence,
+    ReadText,
+    Tokenize,
+    TokenizeBytePairs,
+    TokenizeFile,
+    TokenizeReceptor,
+    TokenizeWordPieces,
+)
+from medfm.catalog.volume_steps import (
+    Axes,
+    CropForeground,
+    FitVolume,
+    Interpolation,
+    Locate,
+    Orient,
+    PadVolume,
+    Permute,
+    ReadVolume,
+    Resize,
+    Spacing,
+    Standardize,
+    Window,
+)
 
 Step = Annotated[
     ReadImage
@@ -44,12 +69,18 @@ Step = Annotated[
     | ReadReceptor
     | ResizeImage
     | CropImage
+    | CropMiddle
     | PadImage
     | ToTensor
     | Repeat
     | Normalize
     | Rescale
     | Orient
+    | Permute
+    | Spacing
+    | CropForeground
+    | FitVolume
+    | PadVolume
     | Resize
     | Window
     | Standardize
@@ -57,7 +88,10 @@ Step = Annotated[
     | Scalogram
     | Branch
     | Tokenize
-    | TokenizeReceptor,
+    | TokenizeReceptor
+    | TokenizeBytePairs
+    | TokenizeWordPieces
+    | TokenizeFile,
     Field(discriminator="step"),
 ]
 
@@ -86,15 +120,20 @@ def _values(step: Step) -> dict[str, Any]:
 __all__ = [
     "Axes",
     "Branch",
+    "CropForeground",
     "CropImage",
+    "CropMiddle",
     "EmbeddingOutput",
     "EventsOutput",
+    "FitVolume",
     "Interpolation",
     "Locate",
     "Normalize",
     "Orient",
     "Output",
     "PadImage",
+    "PadVolume",
+    "Permute",
     "ReadImage",
     "ReadReceptor",
     "ReadSequence",
@@ -108,12 +147,17 @@ __all__ = [
     "Scalogram",
     "ScoresOutput",
     "SegmentationOutput",
+    "SlidingWindow",
+    "Spacing",
     "Standardize",
     "Step",
     "TextOutput",
     "ToTensor",
     "Tokenize",
+    "TokenizeBytePairs",
+    "TokenizeFile",
     "TokenizeReceptor",
+    "TokenizeWordPieces",
     "Window",
     "digest",
 ]

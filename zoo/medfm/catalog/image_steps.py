@@ -62,6 +62,14 @@ class CropImage(Part):
     """Where the window starts when the margin is odd: torchvision rounds half to even."""
 
 
+class CropMiddle(Part):
+    """Cut out the largest square in the middle, then a margin on every side (EchoCLIP)."""
+
+    step: Literal["crop-middle"] = "crop-middle"
+    margin: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
+    """Part of the square's side that is cut off on each side."""
+
+
 class PadImage(Part):
     """Fill up a picture or a tensor to a size, or to a square."""
 
@@ -107,4 +115,4 @@ class Rescale(Part):
     clip: bool = False
 
 
-ImageStep = ReadImage | ResizeImage | CropImage | PadImage | ToTensor | Repeat | Normalize | Rescale
+ImageStep = ReadImage | ResizeImage | CropImage | CropMiddle | PadImage | ToTensor | Repeat | Normalize | Rescale

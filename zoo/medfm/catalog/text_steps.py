@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from medfm.catalog.parts import Part
+
+Clean = Literal["none", "unescape", "letters"]
+"""What is done to a text before it is cut into tokens. unescape: broken encodings are mended, HTML entities resolved and
+white space joined, as OpenAI's CLIP does; letters: small letters, without ASCII punctuation, as SigLIP does."""
+Length = Annotated[int, Field(ge=3)]
 
 
 class ReadText(Part):
@@ -56,3 +63,43 @@ class TokenizeReceptor(Part):
     loops: tuple[Literal["CDR1A", "CDR2A", "CDR3A", "CDR1B", "CDR2B", "CDR3B"], ...]
     alphabet: str
     """Residues in the order of their token numbers."""
+
+
+class TokenizeBytePairs(Part):
+    """Turn texts into the numbers of CLIP's byte pairs; their vocabulary is public, the same for all models (Radford et al. 2021)."""
+
+    step: Literal["tokenize-byte-pairs"] = "tokenize-byte-pairs"
+    clean: Literal["unescape", "nfc"]
+    """unescape: as OpenAI's code; nfc: Unicode's normal form C, as the tokenizer of transformers."""
+    length: Length
+    """Tokens, with the two at the ends; longer texts are cut and keep the end token."""
+    pad: Literal["zero", "end"]
+    """What fills a text up: number 0, or the end token."""
+
+
+class TokenizeWordPieces(Part):
+    """Turn texts into the numbers of BERT's word pieces, with a vocabulary file that comes with the weights."""
+
+    step: Literal["tokenize-word-pieces"] = "tokenize-word-pieces"
+    vocabulary: str
+    """Role of the vocabulary (one word a line), one of the weights' files."""
+    lowercase: bool
+    """Whether capitals and accents are dropped."""
+    clean: Clean = "none"
+    length: Length
+    """Tokens, with the two at the ends; longer texts are cut and keep the end token."""
+    fill: Literal["length", "batch"]
+    """length: every text is filled up to the length; batch: to the longest text that is computed with it."""
+
+
+class TokenizeFile(Part):
+    """Turn texts into numbers as a file `tokenizer.json` says, which comes with the weights."""
+
+    step: Literal["tokenize-file"] = "tokenize-file"
+    tokenizer: str
+    """Role of the file, one of the weights' files."""
+    clean: Clean = "none"
+    length: Length
+    """Tokens, with those at the ends; longer texts are cut and keep the end token."""
+    pad: Annotated[int, Field(ge=0)]
+    """Number that fills every text up to the length."""

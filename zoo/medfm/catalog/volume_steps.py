@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from medfm.catalog.parts import Part
 
 Interpolation = Literal["nearest", "nearest-exact", "linear", "cubic", "area"]
+Axis = Literal[0, 1, 2]
+Side = Annotated[int, Field(gt=0)]
+Millimeters = Annotated[float, Field(gt=0)]
 Axes = Annotated[
     str, Field(pattern=r"^[RL][AP][SI]$|^[RL][SI][AP]$|^[AP][RL][SI]$|^[AP][SI][RL]$|^[SI][RL][AP]$|^[SI][AP][RL]$")
 ]
@@ -31,6 +34,64 @@ class Orient(Part):
 
     step: Literal["orient"] = "orient"
     axes: Axes = "RAS"
+
+
+class Permute(Part):
+    """Change the order of a volume's axes, wherever they point (SimpleITK's arrays have the order z, y, x)."""
+
+    step: Literal["permute-axes"] = "permute-axes"
+    order: tuple[Axis, Axis, Axis]
+    """For each new axis, the number of the old one."""
+
+    @model_validator(mode="after")
+    def _uses_every_axis(self) -> Permute:
+        if sorted(self.order) != [0, 1, 2] or self.order == (0, 1, 2):
+            raise ValueError(f"order {self.order} does not change the order of three axes")
+        return self
+
+
+class Spacing(Part):
+    """Resample to voxels of a fixed size, whatever their number."""
+
+    step: Literal["spacing"] = "spacing"
+    spacing: tuple[Millimeters, Millimeters, Millimeters]
+    """Millimeters along each axis, in the order that the axes have at this point."""
+    rule: Literal["monai", "nnunet"]
+    """monai: linear, the first voxels' centers stay where they are (MONAI's Spacing); nnunet: cubic, the volume's borders stay where
+    they are, and slices that are over three times as thick as the voxels are wide are taken as they are (nnU-Net)."""
+
+
+class CropForeground(Part):
+    """Cut a volume to the box that holds all its foreground."""
+
+    step: Literal["crop-foreground"] = "crop-foreground"
+    foreground: Literal["positive", "nonzero"] = "positive"
+    margin: Annotated[int, Field(ge=0)] = 0
+    """Voxels that are added on each side, as far as the volume goes."""
+
+
+class FitVolume(Part):
+    """Pad a volume to a size and cut out the middle."""
+
+    step: Literal["fit-volume"] = "fit-volume"
+    size: tuple[Side, Side, Side]
+    value: float = 0.0
+    """What is padded with, half on each side, the odd voxel at the end."""
+
+
+class PadVolume(Part):
+    """Fill a volume up to a least size, or until its sides are divisible by a number: half on each side, the odd voxel at the end."""
+
+    step: Literal["pad-volume"] = "pad-volume"
+    least: tuple[Side, Side, Side] | None = None
+    multiple: Annotated[int, Field(gt=1)] | None = None
+    value: float = 0.0
+
+    @model_validator(mode="after")
+    def _says_how_far(self) -> PadVolume:
+        if (self.least is None) == (self.multiple is None):
+            raise ValueError("a volume is padded to a least size, or to a multiple")
+        return self
 
 
 class Resize(Part):
@@ -57,6 +118,8 @@ class Standardize(Part):
 
     step: Literal["standardize"] = "standardize"
     axis: Literal["all", "last"] = "all"
+    over: Literal["all", "nonzero"] = "all"
+    """nonzero: only what is not 0 is measured and changed."""
     correction: Literal[0, 1] = 0
     """Bessel's correction: 1 divides by n - 1."""
     scale: float = 1.0
