@@ -47,6 +47,7 @@ serve: site
 bench: $(VENV)/.installed-all
 	$(BIN)/python scripts/bench_lookups.py
 	$(BIN)/python scripts/bench_check.py
+	$(BIN)/python scripts/bench_loading.py
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
