@@ -66,7 +66,7 @@ class TokenizeReceptor(Part):
 
 
 class TokenizeBytePairs(Part):
-    """Turn texts into the numbers of CLIP's byte pairs; their vocabulary is public, the same for all models (Radford et al. 2021)."""
+    """Turn texts into CLIP's byte pairs, whose vocabulary is public and the same for all models (Radford et al. 2021)."""
 
     step: Literal["tokenize-byte-pairs"] = "tokenize-byte-pairs"
     clean: Literal["unescape", "nfc"]

@@ -1,0 +1,30 @@
+"""BERTs as text towers: their configuration from a record, so that nothing is asked of a hub."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from medfm.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from medfm.catalog.weights import Bert
+
+
+def configuration(bert: Bert) -> Any:
+    """Return the `BertConfig` of transformers.
+
+    Raises:
+        MissingExtraError: transformers is not installed.
+    """
+    try:
+        from transformers import BertConfig
+    except ImportError:
+        raise MissingExtraError("transformers", "clip", why="building this model's text tower") from None
+    return BertConfig(
+        vocab_size=bert.vocabulary,
+        hidden_size=bert.width,
+        num_hidden_layers=bert.layers,
+        num_attention_heads=bert.heads,
+        intermediate_size=bert.feedforward,
+        max_position_embeddings=bert.positions,
+    )
