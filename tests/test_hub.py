@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from medfm.catalog.records import Model
 from medfm.catalog.weights import HubOrigin, WeightFile
+from medfm.runtime import hub as hub_files
+from medfm.runtime.loading import find, load
 
 from .servers import Site, hub_file, serving
 
@@ -227,6 +230,7 @@ REFUSALS = {
     "gated, terms not accepted": (403, "GatedRepo", "GateError", "hf auth login"),
     "no such file": (404, "EntryNotFound", "SourceError", "has no file model.safetensors"),
     "no such commit": (404, "RevisionNotFound", "SourceError", f"no revision {REVISION}"),
+    "no such repository, to who is logged in": (404, "RepoNotFound", "SourceError", "no repository example/toy"),
     "no such repository": (401, "RepoNotFound", "SourceError", "no repository example/toy, or it is private"),
     "refused without a reason": (403, "", "GateError", "access refused (403)"),
     "out of order": (500, "", "SourceError", "500"),
@@ -355,3 +359,57 @@ def test_a_token_reaches_no_output_no_log_and_no_file(machine: Machine) -> None:
     for path in machine.folder.rglob("*"):
         assert TOKEN not in str(path)
         assert not path.is_file() or TOKEN.encode() not in path.read_bytes()
+
+
+# ---------------------------------------------------------------- gates of records
+
+
+def gated(record: Model, **license: object) -> Model:
+    """The record with another gate."""
+    values = record.model_dump(mode="json", exclude_unset=True)
+    values["license"] = values.get("license", {}) | license
+    return Model.model_validate(values)
+
+
+def test_a_records_gate_says_what_to_do_where_and_how_to_log_in() -> None:
+    record = find("uni2-h")
+    told = hub_files.gate(gated(record, gate="approval", terms={"gate": "https://example.org/ask"}))
+    assert told is not None
+    for part in (record.name, "ask for access", "https://example.org/ask", "hf auth login", "HF_TOKEN"):
+        assert part in told
+    assert "https://huggingface.co/MahmoodLab/UNI2-h" in str(hub_files.gate(gated(record, gate="form", terms={})))
+    both = hub_files.gate(
+        gated(record, gate="form", terms={"gate": "https://example.org/ask", "weights": "https://example.org/terms"})
+    )
+    assert "(terms: https://example.org/terms)" in str(both)
+    assert hub_files.gate(gated(record, gate="none")) is None
+    assert hub_files.gate(find("med-palm")) is None  # there are no weights to fetch
+
+
+def test_loading_gated_weights_tells_of_the_gate_before_any_request(machine: Machine) -> None:
+    machine.environment.pop("HF_TOKEN")
+    said = machine.run(
+        None,
+        textwrap.dedent(NO_SOCKETS)
+        + textwrap.dedent("""
+            import medfm
+            from medfm.errors import GateError
+            try:
+                medfm.load("uni2-h", accept_unpinned=True)
+            except GateError as error:
+                print(error)
+        """),
+    )
+    assert "ask for access" in said
+    assert "hf auth login" in said
+
+
+@pytest.mark.network
+def test_no_provenance_holds_a_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    run = load("sceptr", progress=False).embed([{"name": "a", "CDR3A": "CAGAGSQGNLIF"}])
+    run.save(tmp_path / "vectors.csv")
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(written) >= 2  # the vectors, and where they come from
+    assert not any(TOKEN.encode() in path.read_bytes() for path in written)
+    assert TOKEN not in repr(run.provenance)
