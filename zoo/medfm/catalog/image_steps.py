@@ -21,8 +21,9 @@ class ReadImage(Part):
     step: Literal["image"] = "image"
     modality: str
     """What the picture must show, in the taxonomy's words."""
-    mode: Literal["RGB", "L", "intensity"] = "RGB"
-    """RGB and L: 8 bits a channel, converted as Pillow does; intensity: one channel of real values (HU, or the file's own)."""
+    mode: Literal["RGB", "L", "intensity", "share"] = "RGB"
+    """RGB and L: 8 bits a channel, converted as Pillow does; intensity: one channel of real values (HU, or the file's own);
+    share: one channel as share of the largest value that the file's bits can hold, of colors the first (torchxrayvision)."""
     um_per_px: tuple[Annotated[float, Field(gt=0)], ...] = ()
     """Resolutions at which the authors say that the model works, in micrometers per pixel; () where they name none."""
     um_tolerance: float = 0.1
@@ -40,8 +41,12 @@ class ResizeImage(Part):
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos", "area"]
     engine: Literal["pillow", "torch", "torch-antialias", "opencv", "skimage"] = "pillow"
     """Which library's arithmetic: pillow antialiases and rounds to 8 bits; torch interpolates tensors without antialiasing."""
-    rounding: Literal["truncate", "round"] = "truncate"
-    """How the other side is made an integer."""
+    rounding: Literal["truncate", "round", "half-up"] = "truncate"
+    """How the other side is made an integer; `round` gives the even one of two that are equally near."""
+    edge: Literal["constant", "reflect"] = "constant"
+    """What skimage sees beyond the picture: zeros, or the picture mirrored."""
+    whole: bool = False
+    """Whether the values that skimage gives are cut to whole numbers (NumPy's astype(uint8))."""
 
     @model_validator(mode="after")
     def _says_what_the_size_is(self) -> ResizeImage:
@@ -49,6 +54,10 @@ class ResizeImage(Part):
             raise ValueError("one side needs fit: shorter or longer; (height, width) is exact")
         if self.fit == "exact" and self.rounding != "truncate":
             raise ValueError("an exact size is not rounded")
+        if self.engine != "skimage" and (self.edge != "constant" or self.whole):
+            raise ValueError(f"edge and whole have no meaning for the engine {self.engine}")
+        if self.engine == "torch-antialias" and self.interpolation not in ("bilinear", "bicubic"):
+            raise ValueError(f"{self.interpolation} is never antialiased: the engine is torch")
         return self
 
 
@@ -56,10 +65,11 @@ class CropImage(Part):
     """Cut out the middle; where the picture is smaller, it is padded with zeros first (torchvision's CenterCrop)."""
 
     step: Literal["center-crop"] = "center-crop"
-    size: tuple[Side, Side]
-    """Height and width."""
-    offset: Literal["round", "floor"] = "round"
-    """Where the window starts when the margin is odd: torchvision rounds half to even."""
+    size: tuple[Side, Side] | Literal["square"]
+    """Height and width; square: the shorter side."""
+    offset: Literal["round", "floor", "halves"] = "round"
+    """Where the window starts when the margin is odd: torchvision rounds half to even; halves: half the side less half the
+    window's, each rounded down (torchxrayvision)."""
 
 
 class CropMiddle(Part):

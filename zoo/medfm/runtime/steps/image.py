@@ -31,7 +31,7 @@ def size_of(value: Any) -> tuple[int, int]:
 
 
 def _resize(step: described.ResizeImage, state: State, context: Context) -> None:  # noqa: ARG001
-    height, width = _target(step, *size_of(state.value))
+    height, width = resized(step, *size_of(state.value))
     if step.engine == "pillow":
         from PIL import Image
 
@@ -60,10 +60,14 @@ def _resize(step: described.ResizeImage, state: State, context: Context) -> None
     state.value = torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1) if array.ndim == 3 else array[None]))
 
 
-def _target(step: described.ResizeImage, height: int, width: int) -> tuple[int, int]:
+def resized(step: described.ResizeImage, height: int, width: int) -> tuple[int, int]:
+    """Return the height and width that a picture has after a step."""
     if not isinstance(step.size, int):
         return step.size
     reference = min(height, width) if step.fit == "shorter" else max(height, width)
+    if step.rounding == "half-up":  # as the authors of SAM compute it, to the last bit
+        scale = step.size * 1.0 / reference
+        return int(height * scale + 0.5), int(width * scale + 0.5)
     whole = int if step.rounding == "truncate" else round
     if reference == height:
         return step.size, max(1, whole(step.size * width / height))
@@ -104,26 +108,41 @@ def _skimage(array: np.ndarray[Any, Any], height: int, width: int, step: describ
     except ImportError:
         raise MissingExtraError("scikit-image", "vision", why="resizing as this model's authors do") from None
     order = {"nearest": 0, "bilinear": 1, "bicubic": 3}[step.interpolation]
-    resized = transform.resize(  # type: ignore[no-untyped-call]
-        array, (height, width), order=order, mode="constant", preserve_range=True
+    values = transform.resize(  # type: ignore[no-untyped-call]
+        array, (height, width), order=order, mode=step.edge, preserve_range=True
     )
-    return np.asarray(resized, dtype=np.float32)
+    return np.asarray(np.trunc(values) if step.whole else values, dtype=np.float32)
 
 
 def _crop(step: described.CropImage, state: State, context: Context) -> None:  # noqa: ARG001
-    height, width = step.size
     given_height, given_width = size_of(state.value)
+    height, width = step.size if step.size != "square" else (min(given_height, given_width),) * 2
     if given_height < height or given_width < width:
         missing = max(height - given_height, 0), max(width - given_width, 0)
         before, after = [n // 2 for n in missing], [n - n // 2 for n in missing]
         state.value = _padded(state.value, before[1], before[0], after[1], after[0], 0.0)
         given_height, given_width = size_of(state.value)
-    whole = round if step.offset == "round" else int
-    top, left = whole((given_height - height) / 2), whole((given_width - width) / 2)
+    if step.offset == "halves":
+        top, left = given_height // 2 - height // 2, given_width // 2 - width // 2
+    else:
+        whole = round if step.offset == "round" else int
+        top, left = whole((given_height - height) / 2), whole((given_width - width) / 2)
     if isinstance(state.value, Tensor):
         state.value = state.value[..., top : top + height, left : left + width]
     else:
         state.value = state.value.crop((left, top, left + width, top + height))
+
+
+def _crop_middle(step: described.CropMiddle, state: State, context: Context) -> None:  # noqa: ARG001
+    height, width = size_of(state.value)
+    left, top = round(max(width - height, 0) / 2), round(max(height - width, 0) / 2)
+    height, width = height - 2 * top, width - 2 * left
+    right, bottom = left + width - int(width * step.margin), top + height - int(height * step.margin)
+    left, top = left + int(width * step.margin), top + int(height * step.margin)
+    if isinstance(state.value, Tensor):
+        state.value = state.value[..., top:bottom, left:right]
+    else:
+        state.value = state.value.crop((left, top, right, bottom))
 
 
 def _pad(step: described.PadImage, state: State, context: Context) -> None:  # noqa: ARG001
@@ -182,6 +201,7 @@ def _rescale(step: described.Rescale, state: State, context: Context) -> None:  
 STEPS: dict[type, Function] = {
     described.ResizeImage: _resize,
     described.CropImage: _crop,
+    described.CropMiddle: _crop_middle,
     described.PadImage: _pad,
     described.ToTensor: _to_tensor,
     described.Repeat: _repeat,
