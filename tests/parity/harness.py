@@ -33,7 +33,8 @@ from medfm.runtime.pooling import pool
 from medfm.runtime.runner import Runner, lengths
 
 INPUT_TOLERANCE = 2e-6
-"""Of prepared tensors, whose values are of order 1; the authors' libraries and ours do the same arithmetic."""
+"""Of prepared tensors, as a share of their largest value where that is above 1; the authors' libraries and ours do the same
+arithmetic."""
 
 FORWARDS = 2
 """On how many of the files the whole network runs; preparing is compared on all of them."""
@@ -53,7 +54,8 @@ class Author:
         tokens: from texts to the network's text input.
         text_outputs: from network and tokens to named outputs, such as {"text_embedding": (n, width)}.
         texts: what is tokenized.
-        labels: what pictures are classified by, where `outputs` gives "probabilities" with the authors' own sentences.
+        labels: what pictures are classified by, where `outputs` gives "probabilities" with the authors' own sentences; or the
+            names of the authors' own labels in the order of their "scores".
         options: what a caller must supply for the files, such as um_per_px.
         pictures: writes further pictures, put in front of the others: for networks that take square ones alone.
     """
@@ -81,7 +83,8 @@ class Case:
         files: the inputs.
         inputs: file -> the authors' prepared input.
         outputs: file -> the authors' outputs, for the first files.
-        hidden: file -> what our network gave for the authors' input.
+        hidden: file -> what our network gave for the input that we prepared.
+        logits: file -> the logits of our classifier for that input, by group.
         remembered: what our network gave for other inputs, by a digest of theirs.
     """
 
@@ -93,6 +96,7 @@ class Case:
     tokens: Any = None
     text_outputs: dict[str, Tensor] = field(default_factory=dict)
     hidden: dict[Path, Tensor] = field(default_factory=dict)
+    logits: dict[Path, dict[str, Tensor]] = field(default_factory=dict)
     text_hidden: Tensor | None = None
     remembered: dict[bytes, Tensor] = field(default_factory=dict)
 
@@ -188,7 +192,12 @@ def prepared_texts(case: Case, record: Model) -> dict[str, Tensor]:
 def difference(ours: Mapping[str, Tensor], theirs: Any) -> float:
     """Return the largest difference between prepared inputs: a tensor (ours is named image), or tensors by name."""
     named = theirs if isinstance(theirs, Mapping) else {"image": theirs}
-    return max(parity.largest_difference(ours[name], tensor) for name, tensor in named.items())
+    return max(parity.largest_difference(ours[name], tensor) / _order(tensor) for name, tensor in named.items())
+
+
+def _order(tensor: Tensor) -> float:
+    """Return what a difference is measured by: the largest value, at least 1; token numbers are equal or not."""
+    return max(1.0, float(tensor.abs().max())) if tensor.is_floating_point() else 1.0
 
 
 def hidden(case: Case, file: Path) -> Tensor:
@@ -246,7 +255,18 @@ def probabilities(case: Case, record: Model, file: Path) -> Tensor:
     return matching.probabilities(case, record, file)
 
 
-OUTPUTS: dict[str, Callable[[Case, Model, Path], Tensor]] = {"embedding": vectors, "probabilities": probabilities}
+def scores(case: Case, record: Model, file: Path) -> Tensor:
+    """Return the probabilities of the model's own labels."""
+    from tests.parity import scoring
+
+    return scoring.scores(case, record, file)
+
+
+OUTPUTS: dict[str, Callable[[Case, Model, Path], Tensor]] = {
+    "embedding": vectors,
+    "probabilities": probabilities,
+    "scores": scores,
+}
 """Name of an output -> how we compute it, given a record whose output may be changed."""
 
 
@@ -330,6 +350,8 @@ def others(value: Any, annotation: Any) -> list[Any]:
         return [value + 1, *([value - 1] if value > 0 else []), *words]
     if isinstance(value, float):
         return [value * 1.02 if value else 0.01, *words]
+    if isinstance(value, dict):
+        return [{**value, key: other} for key, item in value.items() for other in others(item, None)]
     if isinstance(value, tuple | list):
         found: list[Any] = []
         for i, item in enumerate(value):

@@ -36,8 +36,23 @@ class ScoresOutput(Part):
     """Scores for named labels, in groups of which one label each is true."""
 
     groups: dict[str, tuple[str, ...]]
-    """Group -> labels in the order of the network's outputs."""
+    """Group -> labels in the order of the network's outputs; "" stands for an output that was never trained and is left out."""
     activation: Literal["softmax", "sigmoid"]
+    operating_points: dict[str, tuple[Annotated[float, Field(gt=0, lt=1)], ...]] = {}
+    """Group -> for each label the probability that shall become 0.5: what lies below and above is stretched linearly
+    (torchxrayvision's op_norm)."""
+
+    def labels(self) -> dict[str, tuple[str, ...]]:
+        """Return group -> labels that were trained."""
+        return {group: tuple(filter(None, labels)) for group, labels in self.groups.items()}
+
+    @model_validator(mode="after")
+    def _has_a_point_for_each_label(self) -> ScoresOutput:
+        trained = self.labels()
+        for group, points in self.operating_points.items():
+            if group not in trained or len(points) != len(trained[group]):
+                raise ValueError(f"operating_points: {group} needs one number for each of its labels")
+        return self
 
 
 class SlidingWindow(Part):
@@ -47,7 +62,7 @@ class SlidingWindow(Part):
     overlap: Annotated[float, Field(ge=0, lt=1)]
     """Share of a window that the next one covers again, at least."""
     rule: Literal["monai", "nnunet"] = "monai"
-    """monai: steps of one size, the last window is moved inside; nnunet: steps as equal as can be. The bell of `gaussian` differs too."""
+    """monai: steps of one size, the last window is moved inside; nnunet: steps as equal as can be. `gaussian` differs, too."""
     blend: Literal["gaussian", "constant"]
     """Weight of a voxel in its window: a bell around the middle, or all alike."""
     sigma_scale: Annotated[float, Field(gt=0)] = 0.125
@@ -68,11 +83,12 @@ class SegmentationOutput(Part):
     """A label for each voxel, on the input's own grid."""
 
     labels: dict[int, str]
-    """Value in the mask -> what it marks. `argmax`: the value is the network's channel; `each` and `largest`: the channel behind it,
-    counted from 0 (value 1 is channel 0)."""
+    """Value in the mask -> what it marks. For `argmax` the value is the network's channel; for `each` and `largest` the channel
+    is one less (value 1 is channel 0)."""
     decision: Literal["threshold", "argmax", "each", "largest"] = "threshold"
-    """threshold: one channel decides; argmax: the highest channel, 0 being background; each: every label by its own threshold, so
-    that labels may overlap (the mask then shows the one that is furthest above it); largest: the highest of those above it."""
+    """threshold: one channel decides; argmax: the highest channel, 0 being background; each: every label by its threshold, so
+    that labels may overlap (the mask then shows the one that is furthest above it); largest: of the labels above their threshold,
+    only the one that is furthest above it."""
     channel: int | None = None
     """The one that decides, for `threshold`."""
     threshold: float | tuple[float, ...] | None = None
@@ -137,8 +153,42 @@ class ZeroShotOutput(Part):
     """softmax: one label is true; sigmoid: each label by itself."""
     against: tuple[str, ...] = ()
     """Sentences that deny the label, as the authors use them: each label's probability is then a softmax over the two."""
-    temperature: Literal["learned", "none"] = "learned"
-    """Whether cosines are scaled by the temperature that was learned in training, or used as they are."""
+    temperature: Literal["learned"] | Annotated[float, Field(gt=0)] = "learned"
+    """What cosines are multiplied with: what was learned in training, or a number of the authors' evaluation."""
+    sentences: Literal["average", "best"] = "average"
+    """Of several sentences for a label: average: their vectors are averaged; best: the one that fits an image best counts."""
+
+
+class PromptsOutput(Part):
+    """Masks of what prompts point at, on the input's own grid.
+
+    Every object has a box, points, a rough mask, or several of them; the network answers with one mask, or with three from which
+    the one with the highest predicted overlap is taken.
+    """
+
+    prompts: tuple[Literal["box", "point", "mask"], ...]
+    """What the network was trained on; `mask` is the logits of an earlier answer."""
+    candidates: Literal["one", "best-of-three", "best-of-three-for-one-point"]
+    """Which of the network's answers is taken."""
+    coordinates: Literal["each-axis", "longest-side"] = "each-axis"
+    """How a place in the file becomes one of the network's: each axis by its own scale, or all by that of the longest side."""
+    whole: bool = False
+    """Whether places are cut to whole pixels of the network."""
+    through_input: bool = False
+    """Whether the logits are first brought to the size of the network's input."""
+    values: Literal["logits", "probabilities"] = "logits"
+    """What is brought to the file's size and compared with the threshold."""
+    threshold: float = 0.0
+    clicks: Literal["together", "one-by-one"] = "together"
+    """Whether points are shown at once, or each with the answer to those before it (an empty mask before the first)."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> PromptsOutput:
+        if not self.prompts or len(set(self.prompts)) < len(self.prompts):
+            raise ValueError("prompts names each kind once")
+        if self.whole and "box" not in self.prompts and "point" not in self.prompts:
+            raise ValueError("whole pixels have no meaning without boxes or points")
+        return self
 
 
 class Output(Part):
@@ -149,5 +199,6 @@ class Output(Part):
     zero_shot: ZeroShotOutput | None = None
     scores: ScoresOutput | None = None
     segmentation: SegmentationOutput | None = None
+    prompts: PromptsOutput | None = None
     events: EventsOutput | None = None
     text: TextOutput | None = None

@@ -8,9 +8,10 @@ from pydantic import Field
 
 from medfm.catalog.parts import Part
 
-Clean = Literal["none", "unescape", "letters"]
+Clean = Literal["none", "unescape", "letters", "ends"]
 """What is done to a text before it is cut into tokens. unescape: broken encodings are mended, HTML entities resolved and
-white space joined, as OpenAI's CLIP does; letters: small letters, without ASCII punctuation, as SigLIP does."""
+white space joined, as OpenAI's CLIP does; letters: small letters, without ASCII punctuation, as SigLIP does; ends: without
+!, ? and . at the end, as BioViL does."""
 Length = Annotated[int, Field(ge=3)]
 
 

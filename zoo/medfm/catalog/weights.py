@@ -252,6 +252,124 @@ class TransformersClip(Part):
     """Of the vectors that CLIP's projections give."""
 
 
+class TorchvisionCnn(Part):
+    """A convolutional network of pictures that torchvision builds, with or without a last layer that scores labels."""
+
+    family: Literal["torchvision_cnn"] = "torchvision_cnn"
+    origin: Origin
+    keys: Keys = Keys()
+    architecture: Literal["resnet50", "densenet121"]
+    channels: Literal[1, 3] = 3
+    scored: dict[str, int] = {}
+    """The last layer: group -> number of its outputs, one group after the other; {} for a network without it."""
+    keras: bool = False
+    """Whether it is built as in Keras: the stride of a stage in its first 1x1 convolution, biases, an epsilon of 1.001e-5."""
+
+
+class SamVit(Part):
+    """SAM's image encoder: a vision transformer with windows."""
+
+    kind: Literal["vit"] = "vit"
+    width: int
+    depth: int
+    heads: int
+    everywhere: tuple[int, ...]
+    """Blocks whose attention sees the whole picture, by number."""
+    window: int = 14
+    """Side of a window in patches of 16 pixels."""
+    adapters: bool = False
+    """Whether every block has an adapter beside its perceptron (SAM-Med2D)."""
+
+
+class SamTinyVit(Part):
+    """A TinyViT as image encoder."""
+
+    kind: Literal["tiny-vit"] = "tiny-vit"
+    widths: tuple[int, int, int, int]
+    depths: tuple[int, int, int, int]
+    heads: tuple[int, int, int, int]
+    windows: tuple[int, int, int, int]
+
+
+class Sam(Part):
+    """An image encoder and a small decoder that turns prompts into masks: Segment Anything and its relatives."""
+
+    family: Literal["sam"] = "sam"
+    origin: Origin
+    keys: Keys = Keys()
+    dimensions: Literal[2, 3] = 2
+    side: Annotated[int, Field(gt=0, multiple_of=16)]
+    """Pixels or voxels of the network's input along each axis."""
+    channels: int = 3
+    width: int = 256
+    """Channels of the image embedding and of the prompts."""
+    encoder: Annotated[SamVit | SamTinyVit, Field(discriminator="kind")]
+    decoder: bool = True
+    """False where the file holds the image encoder alone."""
+
+
+class Head(Part):
+    """Linear layers that bring a tower's vector to the width that both towers share, with GELU between them."""
+
+    widths: tuple[int, ...]
+    """What goes in, and what each layer gives."""
+    bias: bool = True
+    normalized: bool = False
+    """Whether vectors get L2 norm 1 before the first layer."""
+
+
+class ImageTower(Part):
+    """An image network of a library, without its classifier."""
+
+    library: Literal["timm", "torchvision", "transformers"]
+    architecture: str
+    """As the library names it; of transformers the type of its configuration, such as swin."""
+    arguments: dict[str, Argument] = {}
+    """What differs from the library's defaults."""
+    pooling: Literal["own", "patches"] = "own"
+    """own: as the network pools; patches: the mean of the patch tokens, which passes the last normalization again (PanDerm)."""
+    head: Head | None = None
+
+
+class TextTower(Part):
+    """A BERT, what is taken of its tokens, and what follows."""
+
+    bert: Bert
+    pooling: Literal["pooler", "mean", "layers"]
+    """pooler: BERT's own layer on its first token; mean: of all tokens that are no padding; layers: the mean of all tokens,
+    padding too, of layers 1, 2 and the last (MedCLIP)."""
+    head: Head | None = None
+
+
+class TwoTower(Part):
+    """An image and a text tower of different libraries, joined by linear layers."""
+
+    family: Literal["two_tower"] = "two_tower"
+    origin: Origin
+    keys: Keys = Keys()
+    """To the network's names: image, image_head, text, text_head, logit_scale."""
+    image: ImageTower
+    text: TextTower
+    scale: tuple[float, float] | None = None
+    """Limits that the logarithm of the temperature is kept in."""
+
+
+class Biovil(Part):
+    """BioViL's ResNet-50 and CXR-BERT; BioViL-T's image encoder for images without a prior one."""
+
+    family: Literal["biovil"] = "biovil"
+    origin: Origin
+    keys: Keys = Keys()
+    """Of the image file."""
+    text_keys: Keys = Keys()
+    """Of the text file."""
+    width: int
+    """Of the vectors that both towers give."""
+    static: int
+    """Channels that each patch has before the prior image's are put behind it."""
+    bert: Bert
+
+
 class Unsupported(Part):
     """Open weights that medfm does not build yet; the record says where they lie."""
 
@@ -270,6 +388,10 @@ Weights = Annotated[
     | TransformersVision
     | OpenClip
     | TransformersClip
+    | TwoTower
+    | Biovil
+    | TorchvisionCnn
+    | Sam
     | Unsupported,
     Field(discriminator="family"),
 ]

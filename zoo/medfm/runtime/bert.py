@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from medfm.errors import MissingExtraError
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from medfm.catalog.weights import Bert
 
 
@@ -28,3 +30,12 @@ def configuration(bert: Bert) -> Any:
         intermediate_size=bert.feedforward,
         max_position_embeddings=bert.positions,
     )
+
+
+def encoder(bert: Bert) -> nn.Module:
+    """Return the `BertModel` of transformers."""
+    described = configuration(bert)
+    from transformers import BertModel
+
+    network: nn.Module = BertModel(described, add_pooling_layer=bert.pooler)
+    return network

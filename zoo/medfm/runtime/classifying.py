@@ -15,6 +15,7 @@ from medfm.runtime.outputs import Scores
 from medfm.runtime.runner import Run
 
 if TYPE_CHECKING:
+    from medfm.catalog.outputs import ScoresOutput
     from medfm.runtime.runner import Runner
 
 
@@ -28,8 +29,9 @@ def classify(runner: Runner, source: object, *, batch_size: int | None, workers:
     described = runner.output("scores")
     run = Run()
     found = list(stream(runner, source, run, options, batch_size=batch_size, workers=workers))
-    values = {group: torch.cat([part[group] for part in found]).numpy() for group in described.groups}
-    return Scores(runner.provenance(run), described.groups, values, tuple(run.names))
+    labels = described.labels()
+    values = {group: torch.cat([part[group] for part in found]).numpy() for group in labels}
+    return Scores(runner.provenance(run), labels, values, tuple(run.names))
 
 
 def stream(
@@ -46,9 +48,25 @@ def stream(
     """
     described = runner.output("scores")
     for _, prepared in runner.batches(source, run, options, **how):
-        logits = runner.network.score(prepared.batch)
-        softmax = described.activation == "softmax"
-        yield {group: logits[group].softmax(-1) if softmax else logits[group].sigmoid() for group in described.groups}
+        yield probabilities(runner.network.score(prepared.batch), described)
+
+
+def probabilities(logits: Mapping[str, Tensor], described: ScoresOutput) -> dict[str, Tensor]:
+    """Return the probabilities of the labels that were trained, by group: (n, labels).
+
+    Args:
+        logits: of every output, by group.
+        described: labels, activation and operating points.
+    """
+    found = {}
+    for group, labels in described.groups.items():
+        x = logits[group].softmax(-1) if described.activation == "softmax" else logits[group].sigmoid()
+        x = x[:, [i for i, label in enumerate(labels) if label]]
+        if group in described.operating_points:
+            point = torch.tensor(described.operating_points[group], dtype=x.dtype)
+            x = torch.where(x < point, x / (point * 2), 1 - (1 - x) / ((1 - point) * 2))
+        found[group] = x
+    return found
 
 
 def classify_zero_shot(
@@ -69,19 +87,30 @@ def classify_zero_shot(
         raise UsageError("labels is a list of at least two names: one alone would always have probability 1")
     names = tuple(labels)
     run = Run()
-    written = _prototypes(runner, prompts(labels, templates or described.templates))
     seen = functional.normalize(image_vectors(runner, source, run, batch_size, workers, options), dim=-1)
-
-    def compare(texts: Tensor) -> Tensor:
-        return runner.network.compare(seen, texts) if described.temperature == "learned" else seen @ texts.T
-
-    logits = compare(written)
+    logits = _logits(runner, seen, prompts(labels, templates or described.templates))
     if described.against:
-        denied = compare(_prototypes(runner, prompts(labels, described.against)))
-        values = torch.stack([logits, denied]).softmax(0)[0]
+        values = torch.stack([logits, _logits(runner, seen, prompts(labels, described.against))]).softmax(0)[0]
     else:
         values = logits.softmax(-1) if described.activation == "softmax" else logits.sigmoid()
     return Scores(runner.provenance(run), {"label": names}, {"label": values.float().numpy()}, tuple(run.names))
+
+
+def _logits(runner: Runner, seen: Tensor, sentences: Sequence[Sequence[str]]) -> Tensor:
+    """Return how well each image fits the sentences of each label: (images, labels).
+
+    Vectors of sentences are averaged as Radford et al. (2021, section 3.1.4) do, where the contract does not say otherwise.
+    """
+    described = runner.output("zero_shot")
+    columns = []
+    for some in sentences:
+        vectors = functional.normalize(text_vectors(runner, some, Run()), dim=-1)
+        if described.sentences == "average":
+            vectors = functional.normalize(vectors.mean(0, keepdim=True), dim=-1)
+        learned = described.temperature == "learned"
+        fits = runner.network.compare(seen, vectors) if learned else described.temperature * seen @ vectors.mT
+        columns.append(fits.amax(-1))
+    return torch.stack(columns, dim=-1)
 
 
 def prompts(labels: Sequence[str] | Mapping[str, Sequence[str]], templates: Sequence[str]) -> list[list[str]]:
@@ -97,9 +126,3 @@ def prompts(labels: Sequence[str] | Mapping[str, Sequence[str]], templates: Sequ
             [template.replace("{}", s) for s in sentences for template in templates] for sentences in labels.values()
         ]
     return [[template.replace("{}", label) for template in templates] for label in labels]
-
-
-def _prototypes(runner: Runner, sentences: Sequence[Sequence[str]]) -> Tensor:
-    """Return a vector for each label: the normalized mean of its sentences' normalized vectors (Radford et al. 2021, 3.1.4)."""
-    vectors = [functional.normalize(text_vectors(runner, some, Run()), dim=-1) for some in sentences]
-    return torch.stack([functional.normalize(some.mean(0), dim=0) for some in vectors])

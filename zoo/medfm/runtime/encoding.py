@@ -104,7 +104,7 @@ def retrieve(
     run = Run()
     written = text_vectors(runner, list(texts), Run())
     seen, _ = _vectors(runner, source, run, False, batch_size, workers, options)
-    values = functional.normalize(seen, dim=-1) @ functional.normalize(written, dim=-1).T
+    values = functional.normalize(seen, dim=-1) @ functional.normalize(written, dim=-1).mT
     return Similarity(runner.provenance(run), values.numpy(), tuple(run.names), tuple(texts))
 
 

@@ -27,6 +27,9 @@ EXTRAS = {
     "transformers_vision": "vision",
     "open_clip": "clip",
     "transformers_clip": "clip",
+    "two_tower": "clip",
+    "biovil": "clip",
+    "torchvision_cnn": "vision",
 }
 
 
@@ -35,6 +38,7 @@ def load(
     *,
     device: str = "cpu",
     dtype: str = "float32",
+    backend: str = "torch",
     weights: Mapping[str, str | Path] | None = None,
     offline: bool = False,
     accept_unpinned: bool = False,
@@ -46,6 +50,7 @@ def load(
         id: such as "deepbet"; or a `Model` record.
         device: "cpu", "cuda", "cuda:1" or "mps".
         dtype: "float32", or "bfloat16" where the device computes in it.
+        backend: "torch", or "openvino" for image encoders on a CPU.
         weights: role -> local file, instead of fetching; the record's sha256 still holds.
         offline: never open a socket; the files must be in the cache.
         accept_unpinned: use files whose sha256 the record does not know.
@@ -79,6 +84,11 @@ def load(
     if kind is None:
         hint = "; float16 is 4 to 14 times slower on a CPU" if dtype == "float16" else ""
         raise UsageError(f"dtype is float32 or bfloat16, not {dtype!r}{hint}")
+    if dtype == "bfloat16" and where.type == "cpu" and not computes_in_bfloat16():
+        raise UsageError("this processor does not compute in bfloat16, which would be slower; use dtype='float32'")
+    if backend not in ("torch", "openvino") or (backend == "openvino" and where.type != "cpu"):
+        raise UsageError(f"backend is torch, or openvino on a CPU; not {backend!r} on {where.type}")
+    compiled = backend == "openvino"
     origin = record.weights.origin
     if weights is not None:
         unknown = sorted(weights.keys() ^ origin.files.keys())
@@ -93,8 +103,21 @@ def load(
         origin, offline=offline, accept_unpinned=accept_unpinned, progress=progress, gate=hub.gate(record)
     )
     family = importlib.import_module(f"medfm.runtime.families.{record.weights.family}")
-    network = family.build(record.weights, files, where, kind)
+    network = family.build(record.weights, files, where, torch.float32 if compiled else kind)
+    if compiled:
+        from medfm.runtime.openvino import take_over
+
+        take_over(network, record.id, dtype)
     return Runner(record, network, files, device=str(where), dtype=dtype, progress=progress)
+
+
+def computes_in_bfloat16() -> bool:
+    """Return whether the CPU has instructions for bfloat16 (AVX512-BF16, AMX, or Arm's)."""
+    try:
+        words = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return any(flag in words for flag in ("avx512_bf16", "amx_bf16", " bf16"))
 
 
 def find(id: str) -> Model:

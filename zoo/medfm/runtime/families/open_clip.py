@@ -72,7 +72,8 @@ class OpenClip:
 
     def compare(self, images: Tensor, texts: Tensor) -> Tensor:
         """Return cosines times the temperature that was learned."""
-        return self._network.logit_scale.detach().float().exp().cpu() * images @ texts.T
+        scale: Tensor = self._network.logit_scale.detach().float().cpu()
+        return scale.exp() * images @ texts.mT
 
     def modules(self) -> Mapping[str, nn.Module]:
         """Return the networks by name."""

@@ -65,8 +65,9 @@ class TransformersClip:
 
     def compare(self, images: Tensor, texts: Tensor) -> Tensor:
         """Return cosines times the temperature that was learned, plus SigLIP's bias."""
-        logits = self._network.logit_scale.detach().float().exp().cpu() * images @ texts.T
-        bias = getattr(self._network, "logit_bias", None)
+        scale: Tensor = self._network.logit_scale.detach().float().cpu()
+        bias: Tensor | None = getattr(self._network, "logit_bias", None)
+        logits = scale.exp() * images @ texts.mT
         return logits if bias is None else logits + bias.detach().float().cpu()
 
     def modules(self) -> Mapping[str, nn.Module]:

@@ -57,13 +57,13 @@ def cleaned(text: str, how: str) -> str:
         return " ".join(html.unescape(html.unescape(ftfy.fix_text(text))).split())
     if how == "letters":
         return " ".join(text.lower().translate(str.maketrans("", "", string.punctuation)).split())
-    return text
+    return text.rstrip("!?.") if how == "ends" else text
 
 
 def _byte_pairs(step: described.TokenizeBytePairs, state: State, context: Context) -> None:  # noqa: ARG001
     tokenizer = _clip()
     text = cleaned(state.value, step.clean).lower() if step.clean == "unescape" else state.value
-    begin, end = tokenizer.token_to_id(_BEGIN), tokenizer.token_to_id(_END)
+    begin, end = _number(tokenizer, _BEGIN), _number(tokenizer, _END)
     numbers = [begin, *tokenizer.encode(text).ids, end]
     state.outputs = {"tokens": _filled(numbers, step.length, 0 if step.pad == "zero" else end, state)}
 
@@ -71,7 +71,7 @@ def _byte_pairs(step: described.TokenizeBytePairs, state: State, context: Contex
 def _word_pieces(step: described.TokenizeWordPieces, state: State, context: Context) -> None:
     tokenizer = _bert(context.files[step.vocabulary], step.lowercase)
     numbers = tokenizer.encode(cleaned(state.value, step.clean)).ids
-    pad = tokenizer.token_to_id("[PAD]")
+    pad = _number(tokenizer, "[PAD]")
     count = min(len(numbers), step.length)
     tokens = _filled(numbers, step.length if step.fill == "length" else count, pad, state)
     # batches of different lengths are filled up with 0 when they are joined, which _bert has checked to be [PAD]
@@ -81,6 +81,12 @@ def _word_pieces(step: described.TokenizeWordPieces, state: State, context: Cont
 def _file(step: described.TokenizeFile, state: State, context: Context) -> None:
     numbers = _tokenizer(context.files[step.tokenizer]).encode(cleaned(state.value, step.clean)).ids
     state.outputs = {"tokens": _filled(numbers, step.length, step.pad, state)}
+
+
+def _number(tokenizer: Tokenizer, word: str) -> int:
+    number = tokenizer.token_to_id(word)
+    assert number is not None, "the vocabulary was checked"
+    return number
 
 
 def _filled(numbers: Sequence[int], length: int, pad: int, state: State) -> torch.Tensor:
