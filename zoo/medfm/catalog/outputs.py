@@ -155,8 +155,8 @@ class ZeroShotOutput(Part):
     """Sentences that deny the label, as the authors use them: each label's probability is then a softmax over the two."""
     temperature: Literal["learned"] | Annotated[float, Field(gt=0)] = "learned"
     """What cosines are multiplied with: what was learned in training, or a number of the authors' evaluation."""
-    sentences: Literal["average", "best"] = "average"
-    """Of several sentences for a label: average: their vectors are averaged; best: the one that fits an image best counts."""
+    average: Literal["vectors", "cosines"] = "vectors"
+    """What is averaged over the sentences of a label: their vectors, or how well each of them fits the image."""
 
 
 class PromptsOutput(Part):
@@ -184,10 +184,10 @@ class PromptsOutput(Part):
 
     @model_validator(mode="after")
     def _fits(self) -> PromptsOutput:
-        if not self.prompts or len(set(self.prompts)) < len(self.prompts):
-            raise ValueError("prompts names each kind once")
-        if self.whole and "box" not in self.prompts and "point" not in self.prompts:
-            raise ValueError("whole pixels have no meaning without boxes or points")
+        if not self.prompts or self.prompts != tuple(k for k in ("box", "point", "mask") if k in self.prompts):
+            raise ValueError("prompts names some of box, point and mask, once each and in this order")
+        if "point" not in self.prompts and (self.clicks != "together" or self.candidates.endswith("point")):
+            raise ValueError("rules for points have no meaning for a network that takes none")
         return self
 
 

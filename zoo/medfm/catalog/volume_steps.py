@@ -57,8 +57,8 @@ class Spacing(Part):
     spacing: tuple[Millimeters, Millimeters, Millimeters]
     """Millimeters along each axis, in the order that the axes have at this point."""
     rule: Literal["monai", "nnunet"]
-    """monai: linear, the first voxels' centers stay where they are (MONAI's Spacing); nnunet: cubic, the volume's borders stay where
-    they are, and slices that are over three times as thick as the voxels are wide are taken as they are (nnU-Net)."""
+    """monai: linear, on the grid that MONAI's Spacing chooses; nnunet: cubic between the same borders, but slices that are over
+    three times as thick as the voxels are wide are taken as they are."""
 
 
 class CropForeground(Part):
@@ -80,7 +80,7 @@ class FitVolume(Part):
 
 
 class PadVolume(Part):
-    """Fill a volume up to a least size, or until its sides are divisible by a number: half on each side, the odd voxel at the end."""
+    """Fill a volume up to a least size, or to sides divisible by a number: half on each side, the odd voxel at the end."""
 
     step: Literal["pad-volume"] = "pad-volume"
     least: tuple[Side, Side, Side] | None = None

@@ -6,7 +6,8 @@ A `Batch` is what a contract's steps made of some inputs: named tensors whose fi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,7 +52,38 @@ class Segmenter(Protocol):
     """Labels voxels or pixels."""
 
     def segment(self, batch: Batch) -> Tensor:
-        """Return probabilities on the prepared grid: (inputs, channels, *grid) float32."""
+        """Return the network's output on the prepared grid, or on a window of it: (inputs, channels, *grid) float32."""
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """What points at n objects of one image; all have prompts of the same kinds.
+
+    Attributes:
+        boxes: (n, 4) x0, y0, x1, y1 in pixels of the network's input, or None.
+        points: (n, k, axes) in pixels or voxels of the network's input, or None.
+        labels: (n, k) int64, 1 for points inside the object and 0 for points outside; None without points.
+        masks: (n, 1, *grid) logits that the network gave before, or None.
+    """
+
+    boxes: Tensor | None = None
+    points: Tensor | None = None
+    labels: Tensor | None = None
+    masks: Tensor | None = None
+
+
+@runtime_checkable
+class PromptSegmenter(Protocol):
+    """Outlines what prompts point at; the image is looked at once for many prompts."""
+
+    def look(self, batch: Batch) -> Any:
+        """Return the embedding of one image, in the form that `outline` takes."""
+
+    def outline(self, seen: Any, prompts: Prompts) -> tuple[Tensor, Tensor]:
+        """Return logits (n, candidates, *grid) and predicted overlaps (n, candidates), both float32.
+
+        The first candidate is the network's single answer, the others part an ambiguous prompt.
+        """
 
 
 @runtime_checkable
@@ -84,7 +116,7 @@ METHODS: dict[str, tuple[type, ...]] = {
     "embed_text": (TextEncoder,),
     "classify": (Classifier, Matcher),
     "retrieve": (Matcher,),
-    "segment": (Segmenter,),
+    "segment": (Segmenter, PromptSegmenter),
     "detect": (EventDetector,),
     "generate": (Generator,),
 }

@@ -20,13 +20,14 @@ from medfm.runtime.images import Picture
 from medfm.runtime.inputs import Receptor, Signal, Volume
 from medfm.runtime.restoring import restore
 from medfm.runtime.state import Context, Frame, Function, Options, State
-from medfm.runtime.steps import image, sequence, signal, text, volume
-from medfm.runtime.steps.volume import largest_component, resample
+from medfm.runtime.steps import grid, image, sequence, signal, text, volume
+from medfm.runtime.steps.grid import resample
+from medfm.runtime.steps.volume import largest_component
 
 Item = Any
 """One input as it was read: a Picture, a Volume, a window of a Signal, a named sequence, or a Receptor."""
 
-STEPS: Mapping[type, Function] = {**image.STEPS, **volume.STEPS, **signal.STEPS, **sequence.STEPS, **text.STEPS}
+STEPS: Mapping[type, Function] = {**image.STEPS, **volume.STEPS, **grid.STEPS, **signal.STEPS, **sequence.STEPS, **text.STEPS}
 
 DEFAULT = Options()
 NOTHING = Context()
@@ -132,7 +133,7 @@ def _begin(item: Item) -> State:
         return image.begin(item)
     if isinstance(item, Volume):
         data = torch.from_numpy(np.ascontiguousarray(item.data))
-        return State(data, frame=Frame(item, tuple(item.data.shape)), notes=list(item.notes))
+        return State(data, frame=Frame(item, tuple(item.data.shape), item.affine), notes=list(item.notes))
     if isinstance(item, Signal):
         return State(torch.from_numpy(np.array(item.data)))
     return State(item)

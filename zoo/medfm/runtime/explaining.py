@@ -8,6 +8,7 @@ from torch import Tensor
 
 from medfm.catalog import contracts
 from medfm.runtime import contract as engine
+from medfm.runtime.grids import Turned
 from medfm.runtime.inputs import Receptor
 
 if TYPE_CHECKING:
@@ -84,9 +85,10 @@ def _effect(step: contracts.Step, state: engine.State, before: dict[str, str], n
 
         return f"stored as {''.join(aff2axcodes(frame.volume.affine))}, {spacing} mm"
     if isinstance(step, contracts.Orient) and frame:
-        changed = any(int(axis) != i or flip != 1 for i, (axis, flip) in enumerate(frame.orientation))
+        turn = next(c.turn for c in reversed(frame.changes) if isinstance(c, Turned))
+        changed = any(int(axis) != i or flip != 1 for i, (axis, flip) in enumerate(turn))
         return f"turned to {step.axes}" if changed else f"is {step.axes} already"
-    if isinstance(step, contracts.Locate) and frame and frame.box:
+    if isinstance(step, contracts.Locate | contracts.CropForeground) and frame and frame.box:
         return "cropped to " + ", ".join(f"{s.start}:{s.stop}" for s in frame.box)
     if isinstance(step, contracts.Window) and frame and frame.range:
         return f"{frame.range[0]:.4g} to {frame.range[1]:.4g} becomes 0 to 1, clipped"
@@ -100,6 +102,8 @@ def _effect(step: contracts.Step, state: engine.State, before: dict[str, str], n
         return f"minus {_numbers(step.mean)}, over {_numbers(step.std)}"
     if isinstance(step, contracts.ToTensor):
         return f"divided by {step.divide:g}, channels {step.channels}"
+    if isinstance(step, contracts.Spacing) and frame:
+        return f"{before['shape']} become voxels of " + " x ".join(f"{s:.3g}" for s in frame.spacing) + " mm"
     if isinstance(step, contracts.Resize):
         return f"resampled by {step.interpolation}"
     if isinstance(step, contracts.Standardize):

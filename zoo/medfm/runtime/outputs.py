@@ -221,18 +221,38 @@ class Segmentation(Result):
     """A mask on the input's own grid.
 
     Attributes:
-        mask: (x, y, z) uint8, in the axis order of the input file.
+        mask: (x, y, z) uint8, or uint16 where there are more than 255 labels, in the axis order of the input file.
         labels: value in the mask -> what it marks.
         volume: the input, with its affine and header.
+        layers: (labels, x, y, z) bool where labels may overlap, in the order of `labels`; None where they cannot.
     """
 
-    mask: NDArray[np.uint8]
+    mask: NDArray[np.uint8] | NDArray[np.uint16]
     labels: Mapping[int, str]
     volume: Volume
+    layers: NDArray[np.bool_] | None = None
+
+    def layer(self, label: str) -> NDArray[np.bool_]:
+        """Return the voxels of one label, those that it shares with others included.
+
+        Raises:
+            UsageError: there is no such label.
+        """
+        names = list(self.labels.values())
+        if label not in names:
+            raise UsageError(f"there is no label {label!r}; the labels are {', '.join(names)}")
+        if self.layers is not None:
+            return np.asarray(self.layers[names.index(label)])
+        return np.asarray(self.mask == list(self.labels)[names.index(label)])
 
     def volumes_ml(self) -> dict[str, float]:
         """Return the volume of each label in mL."""
-        return {name: float((self.mask == value).sum() * self.volume.voxel_ml) for value, name in self.labels.items()}
+        if self.layers is not None:
+            counts = [int(layer.sum()) for layer in self.layers]
+        else:
+            found = np.bincount(self.mask.ravel(), minlength=max(self.labels, default=0) + 1)
+            counts = [int(found[value]) for value in self.labels]
+        return {name: n * self.volume.voxel_ml for name, n in zip(self.labels.values(), counts, strict=True)}
 
     def overlay(self, path: PathLike, *, overwrite: bool = False, title: str = "") -> Path:
         """Draw three slices of the input with the mask's contour as PNG (needs matplotlib)."""
@@ -251,7 +271,7 @@ class Segmentation(Result):
 
         header = self.volume.header.copy() if isinstance(self.volume.header, nibabel.Nifti1Header) else None
         if header is not None:
-            header.set_data_dtype(np.uint8)
+            header.set_data_dtype(self.mask.dtype)
             header["scl_slope"], header["scl_inter"], header["cal_min"], header["cal_max"] = 1, 0, 0, 0
         image = nibabel.Nifti1Image(self.mask, self.volume.affine, header)
         nibabel.save(image, path)

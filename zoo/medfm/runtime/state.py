@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
+
+from medfm.runtime.grids import Change, Moved
 
 if TYPE_CHECKING:
     from medfm.runtime.capabilities import Localizer
@@ -64,21 +68,38 @@ class State:
 
 @dataclass
 class Frame:
-    """The way back from the prepared grid to the file's grid.
+    """A volume's grid at this point, and the way back to the file's grid.
 
     Attributes:
         volume: the input as it was read.
-        shape: of the whole oriented volume.
-        orientation: nibabel orientation that was applied to the file's axes.
-        box: the part of the oriented volume that was cropped.
+        shape: of the grid now.
+        affine: (4, 4), from its indices to millimeters in RAS+ world space.
+        changes: what was done to the grid, in this order.
         range: intensities that the step `locate` measured.
     """
 
     volume: Volume
     shape: tuple[int, ...] = ()
-    orientation: Any = None
-    box: tuple[slice, ...] | None = None
+    affine: NDArray[np.float64] = field(default_factory=lambda: np.eye(4))
+    changes: list[Change] = field(default_factory=list)
     range: tuple[float, float] | None = None
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        """Millimeters along each axis of the grid now."""
+        return tuple(float(s) for s in np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0)))
+
+    @property
+    def box(self) -> tuple[slice, ...] | None:
+        """The last box that was cut out, or None."""
+        boxes = [c for c in self.changes if isinstance(c, Moved)]
+        return tuple(slice(s, s + n) for s, n in zip(boxes[-1].start, boxes[-1].after, strict=True)) if boxes else None
+
+    def change(self, change: Change, shape: Sequence[int]) -> None:
+        """Remember a change that led to a grid of the given shape."""
+        self.changes.append(change)
+        self.affine = self.affine @ change.affine
+        self.shape = tuple(shape)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Steps on volumes."""
+"""Steps that read volumes and change their intensities; those that change their grid stand in `medfm.runtime.steps.grid`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from medfm.catalog import contracts
 from medfm.errors import InputError
 from medfm.runtime import inputs, series
 from medfm.runtime.inputs import Volume
-from medfm.runtime.state import Context, Function, Options, State, frame_of
+from medfm.runtime.state import Context, Frame, Function, Options, State, frame_of
+from medfm.runtime.steps.grid import cut, resize
 
 # A small array must not be allowed to ask for terabytes (a header can claim any size).
 LARGEST_VOLUME = 2**31
@@ -48,29 +48,13 @@ def read(step: contracts.ReadVolume, source: Any, options: Options) -> Volume:
     return volume
 
 
-def _orient(step: contracts.Orient, state: State, context: Context) -> None:  # noqa: ARG001
-    from nibabel import orientations
-
-    frame = frame_of(state)
-    wanted = orientations.axcodes2ornt(tuple(step.axes))
-    state_of_file = orientations.io_orientation(frame.volume.affine)
-    frame.orientation = orientations.ornt_transform(state_of_file, wanted)
-    turned = orientations.apply_orientation(state.value.numpy(), frame.orientation)
-    state.value = torch.from_numpy(np.ascontiguousarray(turned))
-    frame.shape = tuple(state.value.shape)
-
-
-def _resize(step: contracts.Resize, state: State, context: Context) -> None:  # noqa: ARG001
-    state.value = resample(state.value, step.size, step.interpolation)
-
-
 def _window(step: contracts.Window, state: State, context: Context) -> None:  # noqa: ARG001
     if step.measured_on == "located":
         measured = frame_of(state).range
         assert measured is not None, "the step `locate` comes first"
         low, high = measured
     elif step.quantiles:
-        low, high = (float(state.value.quantile(q)) for q in step.quantiles)
+        low, high = (_quantile(state.value, q) for q in step.quantiles)
         if state.frame is not None:
             state.frame.range = (low, high)
     else:
@@ -85,8 +69,16 @@ def _window(step: contracts.Window, state: State, context: Context) -> None:  # 
     state.value = ((state.value - low) / (high - low)).clamp(min=0, max=1)
 
 
+def _quantile(x: Tensor, q: float) -> float:
+    # torch sorts no more than 2 ** 24 values
+    return float(x.quantile(q)) if x.numel() <= 1 << 24 else float(np.quantile(x.numpy(), q))
+
+
 def _standardize(step: contracts.Standardize, state: State, context: Context) -> None:  # noqa: ARG001
     x = state.value
+    if step.over == "nonzero":
+        state.value = _standardized_where(x != 0, step, x)
+        return
     if step.axis == "all":
         mean, deviation = x.mean(), x.std(correction=step.correction)
     else:
@@ -99,16 +91,29 @@ def _standardize(step: contracts.Standardize, state: State, context: Context) ->
     state.value = step.scale * x + step.shift
 
 
+def _standardized_where(measured: Tensor, step: contracts.Standardize, x: Tensor) -> Tensor:
+    """Standardize the values that are measured and leave the others as they are."""
+    values = x[measured]
+    deviation = values.std(correction=step.correction) if len(values) else torch.zeros(())
+    if not float(deviation) > 0:
+        raise InputError("the input is constant where it is not 0: its standard deviation is 0")
+    changed = x.clone()
+    changed[measured] = step.scale * (values - values.mean()) / deviation + step.shift
+    return changed
+
+
 def _locate(step: contracts.Locate, state: State, context: Context) -> None:
     assert context.localizer is not None, "the family must implement Localizer"
     frame = frame_of(state)
-    view = State(state.value, frame=frame)
+    view = State(state.value, frame=Frame(frame.volume))
     for inner in step.input:
-        STEPS[type(inner)](inner, view, context)
+        _VIEW[type(inner)](inner, view, context)
     found = context.localizer.locate(step.network, view.value)[step.channel] > step.threshold
     mask = torch.from_numpy(largest_component(found.numpy())) if step.component == "largest" else found
-    frame.box = _box(mask.float(), frame.shape, step, frame.volume.name)
-    state.value = state.value[frame.box]
+    assert view.frame is not None
+    frame.range = view.frame.range
+    box = _box(mask.float(), frame.shape, step, frame.volume.name)
+    cut(state, [s.start for s in box], [s.stop - s.start for s in box])
 
 
 def _box(mask: Tensor, shape: Sequence[int], step: contracts.Locate, name: str) -> tuple[slice, ...]:
@@ -125,13 +130,6 @@ def _box(mask: Tensor, shape: Sequence[int], step: contracts.Locate, name: str) 
     return tuple(slice(max(0, low), min(full, high)) for (low, high), full in zip(edges, shape, strict=True))
 
 
-def resample(x: Tensor, size: Sequence[int], interpolation: str) -> Tensor:
-    """Resample a tensor without channels to `size`, voxel corners aligned with voxel corners (torch's convention)."""
-    modes = {"nearest": "nearest", "nearest-exact": "nearest-exact", "area": "area"}
-    modes |= {"linear": {1: "linear", 2: "bilinear", 3: "trilinear"}[x.ndim], "cubic": "bicubic"}
-    return functional.interpolate(x[None, None], tuple(size), mode=modes[interpolation])[0, 0]
-
-
 def largest_component(mask: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Return the largest connected component (corners connect), as bool; an empty mask stays empty."""
     from scipy import ndimage
@@ -143,9 +141,10 @@ def largest_component(mask: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return np.asarray(labels == sizes[1:].argmax() + 1)
 
 
+_VIEW: dict[type, Function] = {contracts.Window: _window, contracts.Standardize: _standardize, contracts.Resize: resize}
+"""Steps that prepare the view of a first network."""
+
 STEPS: dict[type, Function] = {
-    contracts.Orient: _orient,
-    contracts.Resize: _resize,
     contracts.Window: _window,
     contracts.Standardize: _standardize,
     contracts.Locate: _locate,

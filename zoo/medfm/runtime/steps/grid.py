@@ -1,0 +1,128 @@
+"""Steps that change the grid of a volume; each one tells the volume's `Frame`, so that results find the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from medfm.catalog import contracts
+from medfm.errors import InputError
+from medfm.runtime.grids import Moved, Resampled, Turned, to_spacing
+from medfm.runtime.state import Context, Function, State, frame_of
+
+
+def _orient(step: contracts.Orient, state: State, context: Context) -> None:  # noqa: ARG001
+    from nibabel import orientations
+
+    frame = frame_of(state)
+    now = orientations.io_orientation(frame.affine)
+    turn = orientations.ornt_transform(now, orientations.axcodes2ornt(tuple(step.axes)))
+    turned = orientations.apply_orientation(state.value.numpy(), turn)
+    state.value = torch.from_numpy(np.ascontiguousarray(turned))
+    frame.change(Turned(frame.shape, turn), state.value.shape)
+
+
+def _permute(step: contracts.Permute, state: State, context: Context) -> None:  # noqa: ARG001
+    frame = frame_of(state)
+    state.value = state.value.permute(step.order).contiguous()
+    turn = np.array([[step.order.index(old), 1] for old in range(3)])
+    frame.change(Turned(frame.shape, turn), state.value.shape)
+
+
+def _space(step: contracts.Spacing, state: State, context: Context) -> None:  # noqa: ARG001
+    frame = frame_of(state)
+    if min(n * o / s for n, o, s in zip(frame.shape, frame.spacing, step.spacing, strict=True)) < 0.5:
+        size = " x ".join(f"{n * o:.3g}" for n, o in zip(frame.shape, frame.spacing, strict=True))
+        raise InputError(f"the volume measures {size} mm, less than one voxel of this model", path=frame.volume.name)
+    try:
+        state.value, change = to_spacing(state.value, frame.affine, step.spacing, step.rule)
+    except ValueError as error:
+        raise InputError(
+            f"{error} (gantry tilt?); resample the volume to a straight grid first", path=frame.volume.name
+        ) from None
+    if change is not None:
+        frame.change(change, state.value.shape)
+
+
+def _crop_foreground(step: contracts.CropForeground, state: State, context: Context) -> None:  # noqa: ARG001
+    frame = frame_of(state)
+    found = state.value > 0 if step.foreground == "positive" else state.value != 0
+    start, size = [], []
+    for axis in range(3):
+        others = [other for other in range(3) if other != axis]
+        lines = torch.where(found.any(dim=others[1]).any(dim=others[0]))[0]
+        if len(lines) == 0:
+            raise InputError("there is nothing but background in the volume", path=frame.volume.name)
+        low = max(int(lines[0]) - step.margin, 0)
+        start.append(low)
+        size.append(min(int(lines[-1]) + 1 + step.margin, frame.shape[axis]) - low)
+    cut(state, start, size)
+
+
+def _fit(step: contracts.FitVolume, state: State, context: Context) -> None:  # noqa: ARG001
+    frame = frame_of(state)
+    start, larger = [], []
+    for n, wanted in zip(frame.shape, step.size, strict=True):
+        missing = max(wanted - n, 0)
+        start.append(-(missing // 2))
+        larger.append(n + missing)
+    cut(state, start, larger, step.value)
+    middle = [max(n // 2 - wanted // 2, 0) for n, wanted in zip(frame.shape, step.size, strict=True)]
+    cut(state, middle, step.size)
+
+
+def _pad(step: contracts.PadVolume, state: State, context: Context) -> None:  # noqa: ARG001
+    frame = frame_of(state)
+    if step.least is not None:
+        wanted = [max(n, least) for n, least in zip(frame.shape, step.least, strict=True)]
+    else:
+        assert step.multiple is not None
+        wanted = [-(-n // step.multiple) * step.multiple for n in frame.shape]
+    cut(state, [-((w - n) // 2) for w, n in zip(wanted, frame.shape, strict=True)], wanted, step.value)
+
+
+def cut(state: State, start: Sequence[int], size: Sequence[int], value: float = 0.0) -> None:
+    """Cut a box out of a volume; where it reaches beyond the volume, that is padded."""
+    frame = frame_of(state)
+    before = frame.shape
+    if tuple(start) == (0, 0, 0) and tuple(size) == before:
+        return
+    ends = [s + n for s, n in zip(start, size, strict=True)]
+    inside = tuple(slice(max(s, 0), min(e, n)) for s, e, n in zip(start, ends, before, strict=True))
+    margins = [m for s, e, n in zip(start, ends, before, strict=True) for m in (max(-s, 0), max(e - n, 0))]
+    x = state.value[inside]
+    if any(margins):
+        flat = [m for pair in reversed(list(zip(margins[::2], margins[1::2], strict=True))) for m in pair]
+        x = functional.pad(x, flat, value=value)
+    state.value = x.contiguous()
+    frame.change(Moved(before, tuple(start), tuple(size)), size)
+
+
+def resize(step: contracts.Resize, state: State, context: Context) -> None:  # noqa: ARG001
+    """Resample to a fixed number of voxels, or of pixels."""
+    before = tuple(state.value.shape)
+    state.value = resample(state.value, step.size, step.interpolation)
+    if state.frame is not None and state.frame.shape:
+        state.frame.change(Resampled.inside(before, step.size), step.size)
+
+
+def resample(x: Tensor, size: Sequence[int], interpolation: str) -> Tensor:
+    """Resample a tensor without channels to `size`, voxel corners aligned with voxel corners (torch's convention)."""
+    modes = {"nearest": "nearest", "nearest-exact": "nearest-exact", "area": "area"}
+    modes |= {"linear": {1: "linear", 2: "bilinear", 3: "trilinear"}[x.ndim], "cubic": "bicubic"}
+    return functional.interpolate(x[None, None], tuple(size), mode=modes[interpolation])[0, 0]
+
+
+STEPS: dict[type, Function] = {
+    contracts.Orient: _orient,
+    contracts.Permute: _permute,
+    contracts.Spacing: _space,
+    contracts.CropForeground: _crop_foreground,
+    contracts.FitVolume: _fit,
+    contracts.PadVolume: _pad,
+    contracts.Resize: resize,
+}
