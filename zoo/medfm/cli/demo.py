@@ -73,10 +73,12 @@ def _brain(catalog: Catalog, output: Path, offline: bool, chosen: str | None) ->
     from medfm.evaluation.metrics import dice
     from medfm.runtime import samples
     from medfm.runtime.loading import load
+    from medfm.runtime.outputs import Segmentation
 
     id = chosen or ("colin27-t1" if samples.available(catalog, "colin27-t1") else "mni152-t1")
     path = samples.sample(id, offline=offline, catalog=catalog)
     result = load("deepbet", offline=offline).segment(path)
+    assert isinstance(result, Segmentation)
     result.save(output / "brain_mask.nii.gz", overwrite=True)
     name = catalog.samples[id].name
     result.overlay(output / "brain_overlay.png", overwrite=True, title=f"deepbet on {name}")

@@ -24,6 +24,7 @@ EXTRAS = {
     "receptor_transformer": "sequences",
     "bert_sequence": "sequences",
     "timm_vision": "vision",
+    "sam": "vision",
     "transformers_vision": "vision",
     "open_clip": "clip",
     "transformers_clip": "clip",

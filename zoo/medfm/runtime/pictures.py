@@ -10,6 +10,7 @@ import numpy as np
 from medfm.errors import MissingExtraError
 
 if TYPE_CHECKING:
+    from medfm.runtime.masks import Masks
     from medfm.runtime.outputs import Events, Segmentation
 
 _MARK = "#d1495b"
@@ -102,6 +103,36 @@ def heatmap(values: Any, names: tuple[str, ...], path: Path, title: str) -> None
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.set_title(title, fontsize=11, color=_INK)
     figure.tight_layout()
+    figure.savefig(path, dpi=110, format="png")
+
+
+def prompted(result: Masks, path: Path, title: str) -> None:
+    """Draw a picture with the outline of every object and the prompts that point at it."""
+    from medfm.runtime.masks import palette
+
+    height, width = result.masks.shape[1:]
+    scale = 8 / max(height, width)
+    figure = _figure(max(3.0, width * scale), max(2.0, height * scale) + 0.9)
+    axes = figure.add_subplot(1, 1, 1)
+    axes.imshow(result.picture)
+    shades = [tuple(value / 255 for value in color) for color in palette(len(result.masks) + 1)[1:]]
+    for mask, shade, prompt in zip(result.masks, shades, result.prompts, strict=True):
+        if mask.any() and not mask.all():
+            axes.contourf(mask, levels=[0.5, 1.5], colors=[shade], alpha=0.25)
+            axes.contour(mask, levels=[0.5], colors=[shade], linewidths=1.4)
+        if "box" in prompt:
+            x0, y0, x1, y1 = prompt["box"]
+            axes.plot([x0, x1, x1, x0, x0], [y0, y0, y1, y1, y0], color=shade, linewidth=1, linestyle="--")
+        for x, y, label in prompt.get("points", ()):
+            axes.plot(x, y, marker="o" if label else "x", color=shade, markersize=6)
+    axes.set_xlim(-0.5, width - 0.5)
+    axes.set_ylim(height - 0.5, -0.5)
+    axes.set_axis_off()
+    scores = ", ".join(f"{score:.2f}" for score in result.scores[:6]) + (", ..." if len(result.scores) > 6 else "")
+    name = title or result.provenance.model
+    figure.suptitle(f"{name}: {len(result.masks)} masks, expected overlap {scores}", fontsize=10, color=_INK)
+    figure.text(0.5, 0.01, _foot(result.provenance.model), ha="center", fontsize=8, color=_INK)
+    figure.tight_layout(rect=(0, 0.03, 1, 0.97))
     figure.savefig(path, dpi=110, format="png")
 
 

@@ -18,12 +18,14 @@ from medfm.catalog.records import Model
 from medfm.catalog.weights import HubOrigin, PackageOrigin
 from medfm.errors import CapabilityError, UsageError
 from medfm.runtime import contract as engine
-from medfm.runtime.capabilities import Localizer, methods
+from medfm.runtime.capabilities import Localizer, PromptSegmenter, methods
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from medfm.runtime.masks import Masks
     from medfm.runtime.outputs import Embedding, Events, Provenance, Scores, Segmentation, Similarity, Text
+    from medfm.runtime.prompting import Session
 
 _LIBRARIES = (
     "torch",
@@ -167,16 +169,59 @@ class Runner:
 
         return retrieve(self, source, texts, batch_size=batch_size, workers=workers, **options)
 
-    def segment(self, source: object, **options: Any) -> Segmentation:
-        """Return a mask of one volume, on its own grid.
+    def segment(
+        self,
+        source: object,
+        *,
+        boxes: Any = None,
+        points: Any = None,
+        labels: Any = None,
+        masks: Any = None,
+        **options: Any,
+    ) -> Segmentation | Masks:
+        """Return a mask on the input's own grid: of all that the model knows, or of what prompts point at.
+
+        Prompts are in pixels or voxels of the file: x to the right and y down in pictures; x, y and z along the axes as they are
+        stored in volumes. For many calls on one image see `open`.
+
+        Args:
+            source: a path or an image in memory.
+            boxes: one box an object: x0, y0, x1, y1.
+            points: points of one object, each x, y or x, y, label; or one list of points an object.
+            labels: 1 inside the object and 0 outside, for points without (default: 1).
+            masks: an earlier result, to refine it.
+            **options: see `medfm.runtime.state.Options`.
+
+        Raises:
+            CapabilityError: the model gives no masks.
+            UsageError: prompts that are missing, or that this model does not take.
+            InputError: the input cannot be used, or a prompt lies outside it.
+        """
+        prompts = {"boxes": boxes, "points": points, "labels": labels, "masks": masks}
+        if isinstance(self.network, PromptSegmenter):
+            return self.open(source, **options).segment(**prompts)
+        if given := [name for name, value in prompts.items() if value is not None]:
+            raise UsageError(f"{self.record.id} takes no {' and '.join(given)}: it needs no prompts")
+        from medfm.runtime.segmenting import segment
+
+        return segment(self, source, **options)
+
+    def open(self, source: object, **options: Any) -> Session:
+        """Look at one image, so that many prompts can be answered at once: `open("ct.png").segment(boxes=...)`.
 
         Args:
             source: a path or an image in memory.
             **options: see `medfm.runtime.state.Options`.
-        """
-        from medfm.runtime.segmenting import segment
 
-        return segment(self, source, **options)
+        Raises:
+            CapabilityError: the model takes no prompts.
+            InputError: the input cannot be used.
+        """
+        from medfm.runtime.prompting import Session
+
+        if not isinstance(self.network, PromptSegmenter):
+            raise CapabilityError(self.record.id, "be prompted", self.can)
+        return Session(self, source, **options)
 
     def detect(self, source: object, **options: Any) -> Events:
         """Return the events in one recording, which is read in consecutive windows.
