@@ -12,7 +12,7 @@ import gc
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from medfm.catalog.records import Model
 from medfm.catalog.weights import WeightFile
-from medfm.errors import MedfmError
+from medfm.errors import InputError, MedfmError
 from medfm.runtime import contract as engine
 from medfm.runtime import parity
 from medfm.runtime.loading import load
@@ -35,6 +35,9 @@ from medfm.runtime.runner import Runner, lengths
 INPUT_TOLERANCE = 2e-6
 """Of prepared tensors, as a share of their largest value where that is above 1; the authors' libraries and ours do the same
 arithmetic."""
+
+BATCHES = (slice(None), slice(2))
+"""Which of the texts are tokenized together: how they are filled up can depend on the longest."""
 
 FORWARDS = 2
 """On how many of the files the whole network runs; preparing is compared on all of them."""
@@ -54,9 +57,11 @@ class Author:
         tokens: from texts to the network's text input.
         text_outputs: from network and tokens to named outputs, such as {"text_embedding": (n, width)}.
         texts: what is tokenized.
+        refused: texts that they refuse.
         labels: what pictures are classified by, where `outputs` gives "probabilities" with the authors' own sentences; or the
             names of the authors' own labels in the order of their "scores".
         options: what a caller must supply for the files, such as um_per_px.
+        adjust: changes filled values in place, where outputs would lie so far out that their activation hides every difference.
         pictures: writes further pictures, put in front of the others: for networks that take square ones alone.
     """
 
@@ -69,8 +74,10 @@ class Author:
     tokens: Callable[[Sequence[str]], Any] | None = None
     text_outputs: Callable[[Any, Any], Mapping[str, Tensor]] | None = None
     texts: tuple[str, ...] = ()
-    labels: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
+    labels: Sequence[str] | Mapping[str, Sequence[str]] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    adjust: Callable[[nn.Module], None] | None = None
     pictures: Callable[[Path], list[Path]] | None = None
 
 
@@ -93,7 +100,7 @@ class Case:
     files: list[Path]
     inputs: dict[Path, Any]
     outputs: dict[Path, dict[str, Tensor]]
-    tokens: Any = None
+    tokens: list[Any] = field(default_factory=list)
     text_outputs: dict[str, Tensor] = field(default_factory=dict)
     hidden: dict[Path, Tensor] = field(default_factory=dict)
     logits: dict[Path, dict[str, Tensor]] = field(default_factory=dict)
@@ -143,7 +150,7 @@ def local(record: Model) -> Model:
     """Return the record without hashes: the weights are ours, not the authors'."""
     assert record.weights is not None
     origin = record.weights.origin
-    files = {role: WeightFile(path=file.path) for role, file in origin.files.items()}
+    files = {role: WeightFile(path=file.path, member=file.member) for role, file in origin.files.items()}
     weights = record.weights.model_copy(update={"origin": origin.model_copy(update={"files": files})})
     return record.model_copy(update={"weights": weights})
 
@@ -155,14 +162,16 @@ def compare(record: Model, author: Author, files: list[Path], folder: Path) -> C
         theirs = author.network()
     theirs.eval().requires_grad_(False)
     state = fill(theirs)
+    if author.adjust:
+        author.adjust(theirs)
     weights = folder / Path(record.weights.origin.files["weights"].path).name
     (author.store or store)(state, weights)
     files = [*(author.pictures(folder) if author.pictures else ()), *files]
     inputs = {file: author.prepare(file) for file in files}
     with torch.inference_mode():
         outputs = {file: dict(author.outputs(theirs, inputs[file])) for file in files[:FORWARDS]}
-        tokens = author.tokens(author.texts) if author.tokens else None
-        text_outputs = dict(author.text_outputs(theirs, tokens)) if author.text_outputs else {}
+        tokens = [author.tokens(author.texts[batch]) for batch in BATCHES] if author.tokens else []
+        text_outputs = dict(author.text_outputs(theirs, tokens[0])) if author.text_outputs else {}
     del theirs, state
     gc.collect()
     roles: dict[str, str | Path] = {"weights": weights}
@@ -183,9 +192,9 @@ def prepared(case: Case, record: Model, file: Path) -> dict[str, Tensor]:
     return engine.prepare(record.input, items, context).batch
 
 
-def prepared_texts(case: Case, record: Model) -> dict[str, Tensor]:
+def prepared_texts(case: Case, record: Model, batch: slice = BATCHES[0]) -> dict[str, Tensor]:
     """Return what a contract makes of the texts."""
-    items = engine.read(record.text_input, list(case.author.texts))
+    items = engine.read(record.text_input, list(case.author.texts[batch]))
     return engine.prepare(record.text_input, items, case.runner.context({})).batch
 
 
@@ -198,6 +207,18 @@ def difference(ours: Mapping[str, Tensor], theirs: Any) -> float:
 def _order(tensor: Tensor) -> float:
     """Return what a difference is measured by: the largest value, at least 1; token numbers are equal or not."""
     return max(1.0, float(tensor.abs().max())) if tensor.is_floating_point() else 1.0
+
+
+def text_difference(case: Case, record: Model) -> float:
+    """Return the largest difference between the tokens of a contract and those of the authors."""
+    for text in case.author.refused:
+        with suppress(InputError):
+            engine.prepare(record.text_input, engine.read(record.text_input, text), case.runner.context({}))
+            return float("inf")
+    return max(
+        difference(prepared_texts(case, record, batch), theirs)
+        for batch, theirs in zip(BATCHES, case.tokens, strict=True)
+    )
 
 
 def hidden(case: Case, file: Path) -> Tensor:
@@ -236,8 +257,8 @@ def agrees(case: Case, record: Model, *, inputs: bool = True, outputs: bool = Tr
     worst_input = worst_output = 0.0
     if inputs:
         worst_input = max(difference(prepared(case, record, file), case.inputs[file]) for file in case.files)
-        if case.tokens is not None:
-            worst_input = max(worst_input, difference(prepared_texts(case, record), case.tokens))
+        if case.tokens:
+            worst_input = max(worst_input, text_difference(case, record))
     if outputs:
         for file, theirs in case.outputs.items():
             for name, tensor in theirs.items():
@@ -262,8 +283,20 @@ def scores(case: Case, record: Model, file: Path) -> Tensor:
     return scoring.scores(case, record, file)
 
 
+def outlined(what: str) -> Callable[[Case, Model, Path], Tensor]:
+    """Return a function that gives one kind of output for prompts."""
+
+    def found(case: Case, record: Model, file: Path) -> Tensor:
+        from tests.parity import prompted
+
+        return prompted.outlined(case, record, file, what)
+
+    return found
+
+
 OUTPUTS: dict[str, Callable[[Case, Model, Path], Tensor]] = {
     "embedding": vectors,
+    **{what: outlined(what) for what in ("surface", "areas", "overlaps")},
     "probabilities": probabilities,
     "scores": scores,
 }
@@ -377,7 +410,7 @@ def survives(case: Case, mutant: Mutant, tolerance: float) -> bool:
         if mutant.part == "output":
             return agrees(case, mutant.record, inputs=False)[1] <= tolerance
         if mutant.part == "text_input":
-            return difference(prepared_texts(case, mutant.record), case.tokens) <= INPUT_TOLERANCE
+            return text_difference(case, mutant.record) <= INPUT_TOLERANCE
         return not any(
             difference(prepared(case, mutant.record, file), case.inputs[file]) > INPUT_TOLERANCE for file in case.files
         )
@@ -402,8 +435,9 @@ def note(id: str, **values: Any) -> None:
 
 
 def versions(author: Author) -> dict[str, str]:
-    """Return the versions of the authors' libraries."""
-    return {name: metadata.version(name) for name in author.libraries}
+    """Return the versions of the authors' libraries: of those that are installed, or as they are named (`name==version`)."""
+    pairs = (library.partition("==") for library in author.libraries)
+    return {name: version or metadata.version(name) for name, _, version in pairs}
 
 
 __all__ = [

@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+import gzip
+import io
+import json
 import string
 from pathlib import Path
 
-WORDS = ["the", "heart", "is", "enlarged", "image", "of", "tumor", "finding", "no", "pneumonia", "left", "LEFT", "The", "photo"]
+WORDS = [
+    "the",
+    "heart",
+    "is",
+    "enlarged",
+    "image",
+    "of",
+    "tumor",
+    "finding",
+    "no",
+    "pneumonia",
+    "left",
+    "LEFT",
+    "The",
+    "photo",
+]
 
 
 def word_pieces(path: Path) -> None:
@@ -14,3 +32,55 @@ def word_pieces(path: Path) -> None:
     letters = [*string.ascii_letters, *string.digits, "é", "ï"]
     words = [*special, *string.punctuation, *letters, *(f"##{letter}" for letter in letters), *WORDS]
     path.write_text("\n".join(dict.fromkeys(words)) + "\n", encoding="utf-8")
+
+
+def byte_pairs(folder: Path) -> None:
+    """Write CLIP's own vocabulary as transformers reads it: vocab.json and merges.txt."""
+    import open_clip
+
+    encoder = open_clip.SimpleTokenizer().encoder
+    names = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
+    words = {names.get(word, word): number for word, number in encoder.items()}
+    (folder / "vocab.json").write_text(json.dumps(words), encoding="utf-8")
+    merges = gzip.decompress(Path(open_clip.tokenizer.default_bpe()).read_bytes()).decode("utf-8").split("\n")
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges[1 : 49152 - 256 - 2 + 1]]), encoding="utf-8")
+
+
+def sentence_pieces() -> bytes:
+    """Return a SentencePiece model of T5's kind, trained on a few sentences."""
+    import sentencepiece
+
+    sentences = [
+        "the heart is enlarged and there is fluid in the lung",
+        "an image of a tumor",
+        "no finding",
+        "cafe au lait",
+    ]
+    sentences += [" ".join(string.ascii_letters), string.digits, string.punctuation, *WORDS] * 3
+    stream = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(sentences), model_writer=stream, vocab_size=360, hard_vocab_limit=False, byte_fallback=True,
+        pad_id=0, eos_id=1, unk_id=2, bos_id=-1, normalization_rule_name="identity", minloglevel=2,
+    )  # fmt: skip
+    return stream.getvalue()
+
+
+def tokenizer_json(model: Path, path: Path) -> None:
+    """Write what a SentencePiece model holds as the tokenizer.json that SigLIP's repositories have beside it."""
+    import sentencepiece
+    from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
+
+    pieces = sentencepiece.SentencePieceProcessor(model_file=str(model))
+    count = pieces.get_piece_size()
+    tokenizer = Tokenizer(
+        models.Unigram(
+            [(pieces.id_to_piece(i), pieces.get_score(i)) for i in range(count)], unk_id=2, byte_fallback=True
+        )
+    )
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.Lowercase(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    tokenizer.add_special_tokens([AddedToken("</s>", special=True)])
+    tokenizer.save(str(path))

@@ -22,6 +22,7 @@ from medfm.catalog.image_steps import (
     Repeat,
     Rescale,
     ResizeImage,
+    Stretch,
     ToTensor,
 )
 from medfm.catalog.outputs import (
@@ -71,6 +72,7 @@ Step = Annotated[
     | ResizeImage
     | CropImage
     | CropMiddle
+    | Stretch
     | PadImage
     | ToTensor
     | Repeat
@@ -153,6 +155,7 @@ __all__ = [
     "Spacing",
     "Standardize",
     "Step",
+    "Stretch",
     "TextOutput",
     "ToTensor",
     "Tokenize",

@@ -71,6 +71,12 @@ class CropImage(Part):
     """Where the window starts when the margin is odd: torchvision rounds half to even; halves: half the side less half the
     window's, each rounded down (torchxrayvision)."""
 
+    @model_validator(mode="after")
+    def _halves_differ_from_floor(self) -> CropImage:
+        if self.offset == "halves" and self.size != "square" and not any(side % 2 for side in self.size):
+            raise ValueError("halves and floor are the same for even sizes: write floor")
+        return self
+
 
 class CropMiddle(Part):
     """Cut out the largest square in the middle, then a margin on every side (EchoCLIP)."""
@@ -78,6 +84,12 @@ class CropMiddle(Part):
     step: Literal["crop-middle"] = "crop-middle"
     margin: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
     """Part of the square's side that is cut off on each side."""
+
+
+class Stretch(Part):
+    """Map the picture's own lowest and highest value to 0 and 255, cut to whole numbers (BioViL)."""
+
+    step: Literal["stretch"] = "stretch"
 
 
 class PadImage(Part):
@@ -89,6 +101,14 @@ class PadImage(Part):
     where: Literal["end", "both"]
     """end: at the right and the bottom; both: half on each side, the odd pixel at the end."""
     value: float = 0.0
+    least: Annotated[int, Field(ge=0)] = 0
+    """A square has at least this side."""
+
+    @model_validator(mode="after")
+    def _only_squares_have_a_least_side(self) -> PadImage:
+        if self.least and self.size != "square":
+            raise ValueError("least has no meaning where the size is given")
+        return self
 
 
 class ToTensor(Part):
@@ -125,4 +145,4 @@ class Rescale(Part):
     clip: bool = False
 
 
-ImageStep = ReadImage | ResizeImage | CropImage | CropMiddle | PadImage | ToTensor | Repeat | Normalize | Rescale
+ImageStep = ReadImage | ResizeImage | CropImage | CropMiddle | Stretch | PadImage | ToTensor | Repeat | Normalize | Rescale

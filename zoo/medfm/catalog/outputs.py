@@ -158,6 +158,12 @@ class ZeroShotOutput(Part):
     average: Literal["vectors", "cosines"] = "vectors"
     """What is averaged over the sentences of a label: their vectors, or how well each of them fits the image."""
 
+    @model_validator(mode="after")
+    def _against_is_a_softmax(self) -> ZeroShotOutput:
+        if self.against and self.activation != "softmax":
+            raise ValueError("a label against its denial is a softmax over the two")
+        return self
+
 
 class PromptsOutput(Part):
     """Masks of what prompts point at, on the input's own grid.

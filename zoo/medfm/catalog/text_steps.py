@@ -88,9 +88,11 @@ class TokenizeWordPieces(Part):
     """Whether capitals and accents are dropped."""
     clean: Clean = "none"
     length: Length
-    """Tokens, with the two at the ends; longer texts are cut and keep the end token."""
+    """Tokens, with the two at the ends; a text that is cut keeps the end token."""
     fill: Literal["length", "batch"]
     """length: every text is filled up to the length; batch: to the longest text that is computed with it."""
+    longer: Literal["cut", "refuse"] = "cut"
+    """What happens to longer texts."""
 
 
 class TokenizeFile(Part):

@@ -28,6 +28,8 @@ class WeightFile(Part):
     sha256: Sha256 | None = None
     """None where it is not known yet: such a file is used only when the caller accepts it."""
     bytes: int | None = None
+    member: str | None = None
+    """Path inside this file, where it is a zip archive that holds the weights."""
 
 
 class HubOrigin(Part):

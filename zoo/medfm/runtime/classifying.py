@@ -105,11 +105,11 @@ def _logits(runner: Runner, seen: Tensor, sentences: Sequence[Sequence[str]]) ->
     columns = []
     for some in sentences:
         vectors = functional.normalize(text_vectors(runner, some, Run()), dim=-1)
-        if described.sentences == "average":
+        if described.average == "vectors":
             vectors = functional.normalize(vectors.mean(0, keepdim=True), dim=-1)
         learned = described.temperature == "learned"
         fits = runner.network.compare(seen, vectors) if learned else described.temperature * seen @ vectors.mT
-        columns.append(fits.amax(-1))
+        columns.append(fits.mean(-1))
     return torch.stack(columns, dim=-1)
 
 

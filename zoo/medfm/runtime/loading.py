@@ -77,7 +77,7 @@ def load(
     except ImportError:
         extra = EXTRAS.get(record.weights.family, "run")
         raise MissingExtraError("torch", extra, why=f"running {record.id}") from None
-    from medfm.runtime import hub, sources
+    from medfm.runtime import hub, sources, zipped
     from medfm.runtime.runner import Runner
 
     where = _device(device)
@@ -103,6 +103,7 @@ def load(
     files = sources.fetch(
         origin, offline=offline, accept_unpinned=accept_unpinned, progress=progress, gate=hub.gate(record)
     )
+    files = {role: zipped.member(path, record.weights.origin.files[role]) for role, path in files.items()}
     family = importlib.import_module(f"medfm.runtime.families.{record.weights.family}")
     network = family.build(record.weights, files, where, torch.float32 if compiled else kind)
     if compiled:

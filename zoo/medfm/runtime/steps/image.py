@@ -145,9 +145,21 @@ def _crop_middle(step: described.CropMiddle, state: State, context: Context) -> 
         state.value = state.value.crop((left, top, right, bottom))
 
 
+def _stretch(step: described.Stretch, state: State, context: Context) -> None:  # noqa: ARG001
+    from PIL import Image
+
+    if isinstance(state.value, Tensor):
+        raise InputError("the contract stretches a tensor: stretch before to-tensor")
+    values = np.asarray(state.value, dtype=np.float64)
+    values = values - values.min()
+    if not values.max() > 0:
+        raise InputError("the picture is constant: there is nothing to see")
+    state.value = Image.fromarray((values / values.max() * 255).astype(np.uint8))
+
+
 def _pad(step: described.PadImage, state: State, context: Context) -> None:  # noqa: ARG001
     given_height, given_width = size_of(state.value)
-    height, width = step.size if step.size != "square" else (max(given_height, given_width),) * 2
+    height, width = step.size if step.size != "square" else (max(given_height, given_width, step.least),) * 2
     down, right = height - given_height, width - given_width
     if down < 0 or right < 0:
         raise InputError(
@@ -162,6 +174,8 @@ def _padded(value: Any, left: int, top: int, right: int, bottom: int, fill: floa
         return functional.pad(value, (left, right, top, bottom), value=fill)
     from PIL import ImageOps
 
+    if fill != int(fill):
+        raise InputError(f"a picture of whole numbers cannot be padded with {fill:g}")
     bands = len(value.getbands())
     color = (int(fill),) * bands if bands > 1 else int(fill)
     return ImageOps.expand(value, (left, top, right, bottom), fill=color)
@@ -170,9 +184,14 @@ def _padded(value: Any, left: int, top: int, right: int, bottom: int, fill: floa
 def _to_tensor(step: described.ToTensor, state: State, context: Context) -> None:  # noqa: ARG001
     x = state.value if isinstance(state.value, Tensor) else _pixels(state.value)
     if step.channels == "BGR":
+        if x.shape[0] != 3:
+            raise InputError(f"the contract turns the order of 3 channels, but the input has {x.shape[0]}")
         x = x.flip(0)
+    own = x.dtype != torch.float32  # then the conversion makes a tensor that nobody else looks at
     x = x.contiguous().to(torch.float32)
-    state.value = x / step.divide if step.divide != 1 else x
+    if step.divide != 1:
+        x = x.div_(step.divide) if own else x / step.divide
+    state.value = x
 
 
 def _repeat(step: described.Repeat, state: State, context: Context) -> None:  # noqa: ARG001
@@ -184,8 +203,8 @@ def _normalize(step: described.Normalize, state: State, context: Context) -> Non
     if len(step.mean) not in (1, x.shape[0]) or len(step.std) != len(step.mean):
         raise InputError(f"the contract normalizes {len(step.mean)} channels, but the input has {x.shape[0]}")
     shape = (-1,) + (1,) * (x.ndim - 1)
-    # not in place: a step's result may still be looked at by `explain`
-    state.value = (x - torch.tensor(step.mean).reshape(shape)) / torch.tensor(step.std).reshape(shape)
+    # the subtraction makes a new tensor, since the step before may still be looked at; the division works in it
+    state.value = (x - torch.tensor(step.mean).reshape(shape)).div_(torch.tensor(step.std).reshape(shape))
 
 
 def _rescale(step: described.Rescale, state: State, context: Context) -> None:  # noqa: ARG001
@@ -202,6 +221,7 @@ STEPS: dict[type, Function] = {
     described.ResizeImage: _resize,
     described.CropImage: _crop,
     described.CropMiddle: _crop_middle,
+    described.Stretch: _stretch,
     described.PadImage: _pad,
     described.ToTensor: _to_tensor,
     described.Repeat: _repeat,

@@ -71,6 +71,8 @@ def _byte_pairs(step: described.TokenizeBytePairs, state: State, context: Contex
 def _word_pieces(step: described.TokenizeWordPieces, state: State, context: Context) -> None:
     tokenizer = _bert(context.files[step.vocabulary], step.lowercase)
     numbers = tokenizer.encode(cleaned(state.value, step.clean)).ids
+    if len(numbers) > step.length and step.longer == "refuse":
+        raise InputError(f"a text has {len(numbers)} tokens; this model takes at most {step.length}: shorten it")
     pad = _number(tokenizer, "[PAD]")
     count = min(len(numbers), step.length)
     tokens = _filled(numbers, step.length if step.fill == "length" else count, pad, state)
