@@ -64,20 +64,22 @@ def find(origin: HubOrigin, file: WeightFile) -> Path | None:
 
     A blob that is not what its own name says is damaged, and removed.
     """
+    repository = _clients_cache() / f"models--{origin.repository.replace('/', '--')}"
     try:
-        from huggingface_hub import try_to_load_from_cache
-    except ImportError:
-        return None
-    path = try_to_load_from_cache(origin.repository, file.path, revision=origin.revision)
-    if not isinstance(path, str) or not (blob := Path(path).resolve()).is_file():
+        revision = origin.revision or (repository / "refs" / "main").read_text().strip()
+        path = repository / "snapshots" / revision / file.path
+        blob = path.resolve()
+        if not blob.is_file():
+            return None
+    except (OSError, ValueError, RuntimeError):  # not there, or links in a circle
         return None
     if file.sha256 is None:
-        return Path(path)
+        return path
     if cache.verified(blob, file.sha256, content.cache() / "files" / file.sha256 / "hub.verified"):
-        return Path(path)
+        return path
     named_by_hash = re.fullmatch(r"[0-9a-f]{64}", blob.name) and blob.parent.name == "blobs"
     if named_by_hash and cache.sha256_of(blob) != blob.name:
-        Path(path).unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
         blob.unlink(missing_ok=True)
     return None
 
@@ -185,6 +187,15 @@ def _explained(
         f"{file.path} of {where} could not be fetched: the hub cannot be reached, or the transfer broke off ({text}); "
         "check the network and try again"
     )
+
+
+def _clients_cache() -> Path:
+    """Return where the hub's client keeps its files, without importing it: that takes a third of a second."""
+    named = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
+    if named:
+        return Path(named).expanduser()
+    home = os.environ.get("HF_HOME") or f"{os.environ.get('XDG_CACHE_HOME') or '~/.cache'}/huggingface"
+    return Path(home).expanduser() / "hub"
 
 
 def _endpoint() -> str:

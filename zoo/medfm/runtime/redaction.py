@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 
 _VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
@@ -25,7 +26,8 @@ def redact(text: str) -> str:
     """
     text = re.sub(r"://[^/@\s]+@", "://", text)
     text = re.sub(r"(https?://[^\s?]+)\?[^\s'\")]*", r"\1", text)
-    for secret in {token(), *(os.environ.get(name) for name in _VARIABLES)}:
+    sent = token() if "huggingface_hub" in sys.modules else None  # else nobody has read it
+    for secret in {sent, *(os.environ.get(name) for name in _VARIABLES)}:
         if secret and secret.strip():
             text = text.replace(secret.strip(), "[token]")
     return re.sub(r"\bhf_\w{8,}", "[token]", text)
