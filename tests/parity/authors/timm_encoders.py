@@ -1,69 +1,50 @@
-"""Encoders that their authors run with timm, as their model cards and READMEs say."""
+"""Tile encoders that their authors run with timm, as their model cards and READMEs say."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import timm
-import torch
-from PIL import Image
-from torch import Tensor, nn
-from torchvision import transforms
+from timm.models.vision_transformer import VisionTransformer
+from torch import nn
 
+from tests.parity import pictures
 from tests.parity.harness import Author
+from tests.parity.pipelines import (
+    BICUBIC,
+    BIOPTIMUS,
+    HALF,
+    LUNIT,
+    build,
+    class_and_patches,
+    class_token,
+    configured,
+    embedding,
+    resized_as_tensor,
+    standard,
+    uncropped,
+)
 
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-BIOPTIMUS = ((0.707223, 0.578729, 0.703617), (0.211883, 0.230117, 0.177517))
+
+def kaiko(architecture: str) -> Author:
+    """Return what hubconf.py builds and the transform of the README."""
+    return Author(build(architecture, dynamic_img_size=True, num_classes=0), resized_as_tensor(HALF), embedding)
 
 
-def transformed(*steps: Any) -> Any:
-    """Return a function from a file to a batch of one, through torchvision's transforms."""
-    pipeline = transforms.Compose(steps)
-
-    def prepare(file: Path) -> Tensor:
-        tensor: Tensor = pipeline(Image.open(file).convert("RGB"))
-        return tensor[None]
-
-    return prepare
-
-
-def standard(mean_std: tuple[tuple[float, ...], tuple[float, ...]] = IMAGENET, *, resize: int = 224, crop: int = 224,
-             interpolation: transforms.InterpolationMode = transforms.InterpolationMode.BILINEAR) -> Any:  # fmt: skip
-    """Return the usual pipeline: shorter side, center, tensor, normalization."""
-    return transformed(
-        transforms.Resize(resize, interpolation=interpolation),
-        transforms.CenterCrop(crop),
-        transforms.ToTensor(),
-        transforms.Normalize(*mean_std),
+def lunit(patch: int) -> Author:
+    """Return the trunk that the README builds."""
+    return Author(
+        lambda: VisionTransformer(img_size=224, patch_size=patch, embed_dim=384, num_heads=6, num_classes=0),
+        standard(LUNIT, interpolation=BICUBIC),
+        embedding,
     )
 
 
-def embedding(network: nn.Module, x: Tensor) -> dict[str, Tensor]:
-    """Return what calling the network gives."""
-    return {"embedding": network(x)}
-
-
-def class_and_patches(first_patch: int) -> Any:
-    """Return the class token beside the mean of the patch tokens (Virchow, Virchow2)."""
-
-    def outputs(network: nn.Module, x: Tensor) -> dict[str, Tensor]:
-        tokens = network(x)
-        return {"embedding": torch.cat([tokens[:, 0], tokens[:, first_patch:].mean(1)], dim=-1)}
-
-    return outputs
-
-
-def build(architecture: str, **arguments: Any) -> Any:
-    """Return a function that builds timm's network."""
-    return lambda: timm.create_model(architecture, pretrained=False, **arguments)
-
-
-def virchow_transform(config: dict[str, Any]) -> Any:
-    """Return timm's own pipeline for a configuration, as the model cards of Paige build it."""
-    from timm.data import create_transform, resolve_data_config
-
-    return transformed(create_transform(**resolve_data_config(config)))
+VIRCHOW: dict[str, Any] = {
+    "img_size": 224, "init_values": 1e-5, "num_classes": 0, "mlp_ratio": 5.3375, "global_pool": "", "dynamic_img_size": True,
+    "mlp_layer": timm.layers.SwiGLUPacked, "act_layer": nn.SiLU,
+}  # fmt: skip
+AT_HALF_A_MICROMETER = {"um_per_px": 0.5}
 
 
 AUTHORS: dict[str, Author] = {
@@ -95,4 +76,84 @@ AUTHORS: dict[str, Author] = {
         standard(),
         embedding,
     ),
+    # the model cards of paige-ai/Virchow and paige-ai/Virchow2: timm's transform of the hub's configuration
+    "virchow": Author(
+        build("vit_huge_patch14_224", **VIRCHOW), configured(), class_and_patches(1), options=AT_HALF_A_MICROMETER
+    ),
+    "virchow2": Author(
+        build("vit_huge_patch14_224", reg_tokens=4, **VIRCHOW),
+        configured(),
+        class_and_patches(5),
+        options=AT_HALF_A_MICROMETER,
+    ),
+    # https://github.com/prov-gigapath/prov-gigapath README, tile encoder
+    "prov-gigapath-tile": Author(
+        build(
+            "vit_giant_patch14_dinov2",
+            img_size=224,
+            patch_size=16,
+            embed_dim=1536,
+            depth=40,
+            num_heads=24,
+            init_values=1e-5,
+            mlp_ratio=5.33334,
+            num_classes=0,
+        ),
+        standard(resize=256, interpolation=BICUBIC),
+        embedding,
+        options=AT_HALF_A_MICROMETER,
+    ),
+    # plism-benchmark of Owkin and Bioptimus; resampling after the configuration beside the weights
+    "h-optimus-0": Author(
+        build("vit_giant_patch14_reg4_dinov2", img_size=224, init_values=1e-5, dynamic_img_size=False, num_classes=0),
+        configured(BIOPTIMUS),
+        embedding,
+        options=AT_HALF_A_MICROMETER,
+    ),
+    "h-optimus-1": Author(
+        build("vit_giant_patch14_reg4_dinov2", img_size=224, init_values=1e-5, dynamic_img_size=False, num_classes=0),
+        configured(BIOPTIMUS),
+        embedding,
+        options=AT_HALF_A_MICROMETER,
+    ),
+    "h0-mini": Author(
+        build(
+            "vit_base_patch14_reg4_dinov2",
+            img_size=224,
+            init_values=1e-5,
+            num_classes=0,
+            reg_tokens=4,
+            mlp_ratio=5.33334,
+            global_pool="",
+            dynamic_img_size=True,
+            mlp_layer=timm.layers.SwiGLUPacked,
+            act_layer=nn.SiLU,
+        ),
+        configured(BIOPTIMUS),
+        class_token,
+    ),
+    # https://github.com/birkhoffkiki/GPFM models/dinov2/__init__.py
+    "gpfm": Author(
+        build("vit_large_patch14_dinov2.lvd142m", img_size=224, init_values=1e-5, num_classes=0),
+        uncropped(resize=(224, 224), interpolation=BICUBIC),
+        embedding,
+    ),
+    # https://github.com/Innse/mSTAR README: no crop, so tiles are square
+    "mstar": Author(
+        build(
+            "vit_large_patch16_224", img_size=224, patch_size=16, init_values=1e-5, num_classes=0, dynamic_img_size=True
+        ),
+        uncropped(),
+        embedding,
+        pictures=pictures.squares,
+    ),
+    # https://github.com/kaiko-ai/towards_large_pathology_fms hubconf.py and README
+    "kaiko-vit-s-16": kaiko("vit_small_patch16_224"),
+    "kaiko-vit-s-8": kaiko("vit_small_patch8_224"),
+    "kaiko-vit-b-16": kaiko("vit_base_patch16_224"),
+    "kaiko-vit-b-8": kaiko("vit_base_patch8_224"),
+    "kaiko-vit-l-14": kaiko("vit_large_patch14_reg4_dinov2"),
+    # https://github.com/lunit-io/benchmark-ssl-pathology README
+    "lunit-dino-vit-s-16": lunit(16),
+    "lunit-dino-vit-s-8": lunit(8),
 }
