@@ -7,18 +7,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-import medfm
 from medfm.catalog.records import Model
 from medfm.runtime import parity
 from medfm.runtime.families import timm_vision
-from medfm.runtime.loading import load
+from medfm.runtime.loading import find, load
 from medfm.runtime.runner import Runner
 from tests.parity import harness
 
 
 def record() -> Model:
     """UNI's contract with a network of 5.5 million weights."""
-    uni = harness.local(medfm.Catalog.load().models["uni"])
+    uni = harness.local(find("uni"))
     assert uni.weights is not None
     assert uni.output is not None
     assert uni.output.embedding is not None

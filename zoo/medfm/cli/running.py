@@ -88,10 +88,11 @@ def run(arguments: list[str]) -> int:
         "--workers", type=int, default=2, metavar="N", help="threads that read ahead (folders; default: 2)"
     )
     add_options(parser)
+    parser.add_argument("--backend", default="torch", help="torch, or openvino for image encoders on a CPU")
     given = parser.parse_args(arguments)
     from medfm.runtime.loading import load
 
-    runner = load(given.model, device=given.device, dtype=given.dtype, offline=given.offline,
+    runner = load(given.model, device=given.device, dtype=given.dtype, backend=given.backend, offline=given.offline,
                   accept_unpinned=given.accept_unpinned, weights=_weights(given.weights))  # fmt: skip
     method = given.do or runner.can[0]
     one_series = len(given.inputs) == 1 and given.output.name.lower().endswith((".nii", ".nii.gz", ".png"))

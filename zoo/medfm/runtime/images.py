@@ -202,7 +202,23 @@ def _from_pillow(step: ReadImage, image: Image, name: str, options: Options) -> 
                 flag="drop_alpha",
             )
         notes.append("transparency dropped")
-    return Picture(image.convert(step.mode), name, um, tuple(notes))
+    if step.mode == "share":
+        return Picture(_share(image, notes), name, um, tuple(notes))
+    image.load()
+    pixels = image if image.mode == step.mode else image.convert(step.mode)  # converting to the same mode copies
+    return Picture(pixels, name, um, tuple(notes))
+
+
+def _share(image: Image, notes: list[str]) -> NDArray[np.float32]:
+    """Return the first channel of 8 bits as numbers from 0 to 1."""
+    if image.mode in ("1", "L", "LA", "La"):
+        first = np.asarray(image.convert("L"))
+    else:
+        colors = np.asarray(image.convert("RGB"))
+        first = colors[..., 0]
+        if (colors != first[..., None]).any():
+            notes.append("the picture has colors: of them the first was taken, as the authors' code does")
+    return first.astype(np.float32) / np.float32(255)
 
 
 def _upright(image: Image, name: str, options: Options) -> tuple[Image, list[str]]:

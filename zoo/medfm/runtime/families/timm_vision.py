@@ -83,12 +83,17 @@ class TimmVision:
         """
         _check_size(self._network, int(batch["image"].shape[-2]), int(batch["image"].shape[-1]))
         parameter = next(self._network.parameters())
-        network: Any = self._network
         with torch.inference_mode():
-            hidden: Tensor = network.forward_features(batch["image"].to(parameter.device, parameter.dtype))
-            if self._features == "pooled":
-                hidden = network.forward_head(hidden, pre_logits=True)
+            hidden = self.compute(batch["image"].to(parameter.device, parameter.dtype))
         return hidden.float().cpu()
+
+    def compute(self, images: Tensor) -> Tensor:
+        """Return what the network makes of images; the part of `encode` that another backend can take over."""
+        network: Any = self._network
+        hidden: Tensor = network.forward_features(images)
+        if self._features == "pooled":
+            hidden = network.forward_head(hidden, pre_logits=True)
+        return hidden
 
     def modules(self) -> Mapping[str, nn.Module]:
         """Return the networks by name."""

@@ -99,8 +99,13 @@ class TransformersVision:
             )
         parameter = next(network.parameters())
         with torch.inference_mode():
-            hidden: Tensor = network(batch["image"].to(parameter.device, parameter.dtype)).last_hidden_state
+            hidden = self.compute(batch["image"].to(parameter.device, parameter.dtype))
         return hidden.float().cpu()
+
+    def compute(self, images: Tensor) -> Tensor:
+        """Return what the network makes of images; the part of `encode` that another backend can take over."""
+        hidden: Tensor = self._network(images).last_hidden_state
+        return hidden
 
     def modules(self) -> Mapping[str, nn.Module]:
         """Return the networks by name."""
