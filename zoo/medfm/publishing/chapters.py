@@ -33,6 +33,8 @@ from medfm.publishing.site import Site, state_mark
 from medfm.publishing.tables import Row, markdown, rows, sort_value
 
 FOLDER = "survey/chapters"
+ARTICLES = "survey/challenges"
+"""Articles on the challenges: one Markdown file each, its stem the record's id; they begin without a title."""
 
 _ABOUT = (
     "These chapters follow the topics of the abstract of *Foundation Models Meet Medical Image Interpretation* "
@@ -67,6 +69,19 @@ def chapter_pages(site: Site, root: Path, problems: list[Problem]) -> Iterator[t
             "\n".join(listed) or "No chapter has been written yet.",
         ),
     )
+
+
+def articles(site: Site, root: Path, problems: list[Problem]) -> dict[str, str]:
+    """Return the articles by the id of their challenge, filled in as chapters are; problems are collected."""
+    found = {}
+    for path in sorted((root / ARTICLES).glob("*.md")):
+        file = f"{ARTICLES}/{path.name}"
+        if path.stem not in site.catalog.challenges:
+            near = did_you_mean(near_misses(path.stem, site.catalog.challenges))
+            problems.append(Problem(file, "name", f"no challenge is named {path.stem!r}{near}"))
+            continue
+        found[path.stem] = chapter(site, site.page(path.stem), path.read_text(encoding="utf-8").strip(), file, problems)
+    return found
 
 
 def title_of(text: str) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from medfm.catalog.facets import KIND_NAMES
 from medfm.catalog.store import Catalog
 from medfm.errors import CatalogError, OutputExistsError, Problem
-from medfm.publishing.chapters import FOLDER, chapter_pages, title_of
+from medfm.publishing.chapters import FOLDER, articles, chapter_pages, title_of
 from medfm.publishing.data_files import data_files
 from medfm.publishing.disagreements import disagreements_page
 from medfm.publishing.overviews import home_page, index_page, word_pages
@@ -73,6 +73,7 @@ def files(catalog: Catalog, root: Path) -> Iterator[tuple[str, bytes]]:
     site = Site(catalog)
     problems: list[Problem] = []
     chapters = list(chapter_pages(site, root, problems))
+    written_on = articles(site, root, problems)
     if problems:
         raise CatalogError(problems)
     texts = sorted((root / "site" / "text").glob("*.md"))
@@ -81,7 +82,7 @@ def files(catalog: Catalog, root: Path) -> Iterator[tuple[str, bytes]]:
         *chapters,
     ]
     pages += [(f"{KIND_NAMES[kind]}/index.md", index_page(site, kind)) for kind in catalog.records]
-    pages += [(site.page(record.id), record_page(site, record)) for record in site.all()]
+    pages += [(site.page(record.id), record_page(site, record, written_on.get(record.id, ""))) for record in site.all()]
     pages += word_pages(site)
     pages += [
         ("taxonomy.md", taxonomy_page(site)),

@@ -29,8 +29,8 @@ from medfm.publishing.scores import protocol_text, ranking
 from medfm.publishing.site import Found, Site
 
 
-def record_page(site: Site, record: Record) -> str:
-    """Return the page of one record, whatever its kind."""
+def record_page(site: Site, record: Record, article: str = "") -> str:
+    """Return the page of one record, whatever its kind; `article` is Markdown that goes with a challenge."""
     match record:
         case Model():
             return model_page(site, record)
@@ -39,7 +39,7 @@ def record_page(site: Site, record: Record) -> str:
         case Metric():
             return _metric_page(site, record)
         case Challenge():
-            return _challenge_page(site, record)
+            return _challenge_page(site, record, article)
         case Competition():
             return _competition_page(site, record)
         case Results():
@@ -129,7 +129,7 @@ def _metric_scores(site: Site, here: str, record: Metric) -> str:
 # ---------------------------------------------------------------- challenge
 
 
-def _challenge_page(site: Site, record: Challenge) -> str:
+def _challenge_page(site: Site, record: Challenge, article: str) -> str:
     here = site.page(record.id)
     words = {"survey": "named in the survey’s abstract", "project": "this project’s reading"}
     models = [m for m in site.all("model") if isinstance(m, Model) and record.id in m.challenges]
@@ -144,6 +144,7 @@ def _challenge_page(site: Site, record: Challenge) -> str:
         record,
         head(record, [badge(f"dimension {record.number} of 12", "plain"), badge(words[record.named_by], "plain")]),
         f"> {escape(record.question)}",
+        article,
         "## What was found\n\n" + bullets(findings) if findings else "",
         "## What is tried\n\n" + bullets(map(escape, record.approaches)) if record.approaches else "",
         "## What is open\n\n" + bullets(map(escape, record.open_questions)) if record.open_questions else "",
