@@ -165,6 +165,15 @@ def test_what_a_checkpoint_may_lack_keeps_its_initial_value(tmp_path: Path) -> N
     assert not any(parameter.is_meta or parameter.requires_grad for parameter in loaded.parameters())
 
 
+def test_filling_never_leaves_a_parameter_without_values() -> None:
+    with checkpoint.empty_parameters():
+        network = Tables()
+    keys = Keys(absent={"table": "a sine table, never learned"})
+    with pytest.raises(CheckpointError) as caught:
+        checkpoint.fill(network, {"embed.weight": torch.ones(5, 3)}, where="w", keys=keys)
+    assert caught.value.missing == ["table"]
+
+
 def test_the_state_is_found_by_a_declared_path_only(network: Small, tmp_path: Path, cache: Path) -> None:
     other = {key: torch.zeros_like(tensor) for key, tensor in network.state_dict().items()}
     torch.save(

@@ -114,9 +114,8 @@ def load(
         network = build()
     if convert is not None:
         state = convert(state, network)
-    fill(network, state, where=path.name, keys=keys)
-    tensors = (*network.named_parameters(), *network.named_buffers())
-    if left := [name for name, tensor in tensors if tensor.is_meta]:
+    _assign(network, state, path.name, keys)
+    if left := _without_values(network):
         # Listed as absent, or made from parameters and never stored: their initial values exist only in a network that is made
         # for real, and are the same every time.
         with torch.random.fork_rng(devices=[]):
@@ -133,15 +132,23 @@ def load(
     return network.eval()
 
 
-def fill(network: nn.Module, state: Mapping[str, Tensor], *, where: str, keys: Keys | None = None) -> None:
-    """Assign the tensors of a state to a network; see `load`.
-
-    Parameters that `keys` lists as absent stay as they are.
+def fill(network: nn.Module, state: State, *, where: str, keys: Keys | None = None) -> None:
+    """Assign the tensors of a state to a network that was built with its values, or needs none but these; see `load`.
 
     Raises:
-        CheckpointError: keys are missing, not expected, of another shape or kind, or two keys became one.
+        CheckpointError: keys are missing, not expected, of another shape or kind, or two keys became one; or a parameter that
+            `keys` lets keep its initial value has none (only `load` can make it).
     """
-    keys = keys or Keys()
+    _assign(network, state, where, keys or Keys())
+    if left := _without_values(network):
+        raise CheckpointError(where, missing=left)
+
+
+def _without_values(network: nn.Module) -> list[str]:
+    return [name for name, tensor in (*network.named_parameters(), *network.named_buffers()) if tensor.is_meta]
+
+
+def _assign(network: nn.Module, state: State, where: str, keys: Keys) -> None:
     renamed, doubled = rename(state, keys)
     expected = network.state_dict(keep_vars=True)
     shared = {id(tensor): name for name, tensor in expected.items() if name in renamed}
