@@ -81,6 +81,21 @@ class Author:
     pictures: Callable[[Path], list[Path]] | None = None
 
 
+@dataclass(frozen=True)
+class Sample:
+    """Every so manieth value of a prepared input that was recorded.
+
+    Attributes:
+        values: in the order of the flattened tensor.
+        shape: of the whole tensor.
+        stride: how many values one stands for.
+    """
+
+    values: Tensor
+    shape: tuple[int, ...]
+    stride: int
+
+
 @dataclass
 class Case:
     """A model of ours beside what its authors' code gave.
@@ -201,7 +216,15 @@ def prepared_texts(case: Case, record: Model, batch: slice = BATCHES[0]) -> dict
 def difference(ours: Mapping[str, Tensor], theirs: Any) -> float:
     """Return the largest difference between prepared inputs: a tensor (ours is named image), or tensors by name."""
     named = theirs if isinstance(theirs, Mapping) else {"image": theirs}
-    return max(parity.largest_difference(ours[name], tensor) / _order(tensor) for name, tensor in named.items())
+    worst = 0.0
+    for name, tensor in named.items():
+        found = ours[name]
+        if isinstance(tensor, Sample):
+            if tuple(found.shape) != tensor.shape:
+                raise ValueError(f"the inputs have different shapes: {tuple(found.shape)} and {tensor.shape}")
+            found, tensor = found.flatten()[:: tensor.stride], tensor.values
+        worst = max(worst, parity.largest_difference(found, tensor) / _order(tensor))
+    return worst
 
 
 def _order(tensor: Tensor) -> float:

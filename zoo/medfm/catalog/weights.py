@@ -24,7 +24,8 @@ class WeightFile(Part):
     """One file of a hub repository or of a package."""
 
     path: str
-    """Path inside the repository or the wheel."""
+    """Path inside the repository or the wheel; in a hub's repository also the https address of a file that lies elsewhere, such
+    as the vocabulary of the model that a tower was made from."""
     sha256: Sha256 | None = None
     """None where it is not known yet: such a file is used only when the caller accepts it."""
     bytes: int | None = None

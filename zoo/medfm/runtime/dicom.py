@@ -13,7 +13,7 @@ from medfm.runtime.images import LARGEST_PICTURE, Picture, eight_bits
 from medfm.runtime.state import Options
 
 
-def read_picture(path: Path, mode: Literal["RGB", "L", "intensity"], options: Options) -> Picture:
+def read_picture(path: Path, mode: Literal["RGB", "L", "intensity", "share"], options: Options) -> Picture:
     """Read one DICOM picture.
 
     Gray pictures become intensities by the file's rescale slope and intercept; for 8-bit models the file's window then maps
@@ -34,11 +34,13 @@ def read_picture(path: Path, mode: Literal["RGB", "L", "intensity"], options: Op
     pixels, notes = _pixels(dataset, name, options)
     um = _spacing(dataset)
     if pixels.ndim == 3:
-        if mode == "intensity":
+        if mode in ("intensity", "share"):
             raise InputError("is a color picture, but this model needs one channel of intensities", path=name)
         if pixels.dtype != np.uint8:
             raise InputError(f"has {pixels.dtype} colors; 8 bits a channel are needed", path=name)
         return Picture(Image.fromarray(pixels).convert(mode), name, um, tuple(notes))
+    if mode == "share":
+        return Picture(_share(dataset, pixels, name, notes), name, um, tuple(notes))
     values = _rescaled(dataset, pixels.astype(np.float64), name, options, notes)
     inverted = str(dataset.get("PhotometricInterpretation", "")) == "MONOCHROME1"
     if mode == "intensity":
@@ -53,6 +55,18 @@ def read_picture(path: Path, mode: Literal["RGB", "L", "intensity"], options: Op
         gray = 255 - gray
         notes.append("MONOCHROME1 inverted")
     return Picture(Image.fromarray(gray).convert(mode), name, um, tuple(notes))
+
+
+def _share(dataset: Any, pixels: NDArray[Any], name: str, notes: list[str]) -> NDArray[np.float32]:
+    """Return stored values as share of the largest that the file's bits can hold; MONOCHROME1 is inverted."""
+    largest = 2 ** int(dataset.BitsStored) - 1
+    values = pixels.astype(np.int64)
+    if values.min() < 0 or values.max() > largest:
+        raise InputError(f"has stored values from {values.min()} to {values.max()}, beyond 0 to {largest}", path=name)
+    if str(dataset.get("PhotometricInterpretation", "")) == "MONOCHROME1":
+        values = largest - values
+        notes.append("MONOCHROME1 inverted")
+    return values.astype(np.float32) / np.float32(largest)
 
 
 def _dataset(path: Path) -> Any:

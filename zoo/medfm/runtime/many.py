@@ -198,7 +198,7 @@ def _key(source: Any) -> str:
 def _table(runner: Runner, names: list[str], found: list[Any], method: str) -> Any:
     if method == "embed":
         return parquet.vectors(names, np.concatenate([part.numpy() for part in found]))
-    groups = runner.output("scores").groups
+    groups = runner.output("scores").labels()
     values = {group: np.concatenate([part[group].numpy() for part in found]) for group in groups}
     return parquet.scores(names, values, groups)
 
