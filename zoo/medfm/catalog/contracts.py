@@ -44,8 +44,10 @@ from medfm.catalog.text_steps import (
     TokenizeBytePairs,
     TokenizeFile,
     TokenizeReceptor,
+    TokenizeSentencePieces,
     TokenizeWordPieces,
 )
+from medfm.catalog.video_steps import PadFrames, ReadVideo
 from medfm.catalog.volume_steps import (
     Axes,
     CropForeground,
@@ -65,6 +67,8 @@ from medfm.catalog.volume_steps import (
 Step = Annotated[
     ReadImage
     | ReadVolume
+    | ReadVideo
+    | PadFrames
     | ReadSignal
     | ReadText
     | ReadSequence
@@ -94,7 +98,8 @@ Step = Annotated[
     | TokenizeReceptor
     | TokenizeBytePairs
     | TokenizeWordPieces
-    | TokenizeFile,
+    | TokenizeFile
+    | TokenizeSentencePieces,
     Field(discriminator="step"),
 ]
 
@@ -134,6 +139,7 @@ __all__ = [
     "Normalize",
     "Orient",
     "Output",
+    "PadFrames",
     "PadImage",
     "PadVolume",
     "Permute",
@@ -143,6 +149,7 @@ __all__ = [
     "ReadSequence",
     "ReadSignal",
     "ReadText",
+    "ReadVideo",
     "ReadVolume",
     "Repeat",
     "Rescale",
@@ -162,6 +169,7 @@ __all__ = [
     "TokenizeBytePairs",
     "TokenizeFile",
     "TokenizeReceptor",
+    "TokenizeSentencePieces",
     "TokenizeWordPieces",
     "Window",
     "digest",

@@ -67,7 +67,7 @@ class CropImage(Part):
     step: Literal["center-crop"] = "center-crop"
     size: tuple[Side, Side] | Literal["square"]
     """Height and width; square: the shorter side."""
-    offset: Literal["round", "floor", "halves"] = "round"
+    offset: Literal["round", "floor", "ceil", "halves"] = "round"
     """Where the window starts when the margin is odd: torchvision rounds half to even; halves: half the side less half the
     window's, each rounded down (torchxrayvision)."""
 
@@ -143,6 +143,12 @@ class Rescale(Part):
     """The interval that is mapped; range: the input's own lowest and highest value."""
     target: tuple[float, float] = (0.0, 1.0)
     clip: bool = False
+
+    @model_validator(mode="after")
+    def _clips_what_can_lie_outside(self) -> Rescale:
+        if self.source == "range" and self.clip:
+            raise ValueError("nothing lies outside the input's own range: clip has no meaning")
+        return self
 
 
 ImageStep = ReadImage | ResizeImage | CropImage | CropMiddle | Stretch | PadImage | ToTensor | Repeat | Normalize | Rescale

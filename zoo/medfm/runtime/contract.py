@@ -15,19 +15,28 @@ from torch import Tensor
 
 from medfm.catalog import contracts
 from medfm.errors import InputError
-from medfm.runtime import images
+from medfm.runtime import images, videos
 from medfm.runtime.images import Picture
 from medfm.runtime.inputs import Receptor, Signal, Volume
 from medfm.runtime.restoring import restore
 from medfm.runtime.state import Context, Frame, Function, Options, State
-from medfm.runtime.steps import grid, image, sequence, signal, text, volume
+from medfm.runtime.steps import grid, image, sequence, signal, text, video, volume
 from medfm.runtime.steps.grid import resample
 from medfm.runtime.steps.volume import largest_component
+from medfm.runtime.videos import Video
 
 Item = Any
-"""One input as it was read: a Picture, a Volume, a window of a Signal, a named sequence, or a Receptor."""
+"""One input as it was read: a Picture, a Video, a Volume, a window of a Signal, a named sequence, or a Receptor."""
 
-STEPS: Mapping[type, Function] = {**image.STEPS, **volume.STEPS, **grid.STEPS, **signal.STEPS, **sequence.STEPS, **text.STEPS}
+STEPS: Mapping[type, Function] = {
+    **image.STEPS,
+    **video.STEPS,
+    **volume.STEPS,
+    **grid.STEPS,
+    **signal.STEPS,
+    **sequence.STEPS,
+    **text.STEPS,
+}
 
 DEFAULT = Options()
 NOTHING = Context()
@@ -42,7 +51,9 @@ def split(steps: Sequence[contracts.Step], source: object) -> list[Any]:
         steps: the contract.
         source: a path or an object in memory, or a list of them; a tuple of DICOM files is one series.
     """
-    if isinstance(steps[0], contracts.ReadImage | contracts.ReadVolume) and isinstance(source, list):
+    if isinstance(steps[0], contracts.ReadImage | contracts.ReadVolume | contracts.ReadVideo) and isinstance(
+        source, list
+    ):
         return list(source)
     return [source]
 
@@ -63,6 +74,8 @@ def read(steps: Sequence[contracts.Step], source: object, options: Options = DEF
         return [images.read(first, source, options)]
     if isinstance(first, contracts.ReadVolume):
         return [volume.read(first, source, options)]
+    if isinstance(first, contracts.ReadVideo):
+        return [videos.read(first, source, options)]
     if isinstance(first, contracts.ReadSignal):
         return [*signal.read(first, source, options)]
     if isinstance(first, contracts.ReadText):
@@ -131,6 +144,8 @@ def join(parts: Sequence[Prepared]) -> Prepared:
 def _begin(item: Item) -> State:
     if isinstance(item, Picture):
         return image.begin(item)
+    if isinstance(item, Video):
+        return video.begin(item)
     if isinstance(item, Volume):
         data = torch.from_numpy(np.ascontiguousarray(item.data))
         return State(data, frame=Frame(item, tuple(item.data.shape), item.affine), notes=list(item.notes))

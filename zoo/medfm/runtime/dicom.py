@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -55,6 +56,28 @@ def read_picture(path: Path, mode: Literal["RGB", "L", "intensity", "share"], op
         gray = 255 - gray
         notes.append("MONOCHROME1 inverted")
     return Picture(Image.fromarray(gray).convert(mode), name, um, tuple(notes))
+
+
+def read_frames(path: Path) -> tuple[float | None, Iterator[NDArray[np.uint8]]]:
+    """Return frames per second, where the file says, and the frames: (height, width) or, in RGB, (height, width, 3) uint8.
+
+    Raises:
+        InputError: no pixels, more than 8 bits, or a compression that cannot be read.
+    """
+    dataset = _dataset(path)
+    if int(dataset.get("BitsStored", 8)) > 8:
+        raise InputError(f"has frames of {dataset.BitsStored} bits; 8 bits a channel are needed", path=str(path))
+    time, cine = dataset.get("FrameTime"), dataset.get("CineRate") or dataset.get("RecommendedDisplayFrameRate")
+    rate = 1000 / float(time) if time else (float(cine) if cine else None)
+    count = int(dataset.get("NumberOfFrames", 1) or 1)
+    return rate, (_shown(dataset, number, str(path)) for number in range(count))
+
+
+def _shown(dataset: Any, number: int, name: str) -> NDArray[np.uint8]:
+    """Return one frame, bright where values are high."""
+    pixels, _ = _pixels(dataset, name, Options(frame=number))
+    inverted = str(dataset.get("PhotometricInterpretation", "")) == "MONOCHROME1"
+    return (2 ** int(dataset.BitsStored) - 1 - pixels if inverted else pixels).astype(np.uint8)
 
 
 def _share(dataset: Any, pixels: NDArray[Any], name: str, notes: list[str]) -> NDArray[np.float32]:

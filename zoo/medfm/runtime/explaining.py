@@ -92,7 +92,7 @@ def _effect(step: contracts.Step, state: engine.State, before: dict[str, str], n
         return "cropped to " + ", ".join(f"{s.start}:{s.stop}" for s in frame.box)
     if isinstance(step, contracts.Window) and frame and frame.range:
         return f"{frame.range[0]:.4g} to {frame.range[1]:.4g} becomes 0 to 1, clipped"
-    if isinstance(step, contracts.ReadImage):
+    if isinstance(step, contracts.ReadImage | contracts.ReadVideo):
         return "; ".join(state.notes) or "read"
     if isinstance(step, contracts.ResizeImage):
         return f"{before['shape']} becomes {now['shape']}, {step.interpolation} ({step.engine})"

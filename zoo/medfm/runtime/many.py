@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medfm.catalog.contracts import ReadImage, ReadVolume
+from medfm.catalog.contracts import ReadImage, ReadVideo, ReadVolume
 from medfm.errors import InputError, MedfmError, OutputExistsError, UsageError
 from medfm.files import writing
 from medfm.runtime import classifying, encoding, parquet, series
 from medfm.runtime.runner import Run
+from medfm.runtime.videos import SUFFIXES
 
 if TYPE_CHECKING:
     from medfm.runtime.runner import Runner
@@ -65,6 +66,10 @@ def find(runner: Runner, folders: Sequence[Path]) -> dict[str, Any]:
         elif isinstance(first, ReadImage):
             sources = {
                 str(p.relative_to(folder)): p for p in files if p.suffix.lower() in PICTURES or series.is_file(p)
+            }
+        elif isinstance(first, ReadVideo):
+            sources = {
+                str(p.relative_to(folder)): p for p in files if p.suffix.lower() in SUFFIXES or series.is_file(p)
             }
         else:
             sources = {str(p.relative_to(folder)): p for p in files}

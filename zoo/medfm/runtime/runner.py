@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medfm import __version__
-from medfm.catalog.contracts import ReadImage, Step
+from medfm.catalog.contracts import ReadImage, ReadVideo, Step
 from medfm.catalog.records import Model
 from medfm.catalog.weights import HubOrigin, PackageOrigin
 from medfm.errors import CapabilityError, UsageError
@@ -37,6 +37,8 @@ _LIBRARIES = (
     "monai",
     "pillow",
     "pydicom",
+    "av",
+    "opencv-python-headless",
     "nibabel",
     "scipy",
     "scikit-image",
@@ -46,6 +48,8 @@ _LIBRARIES = (
     "safetensors",
 )
 
+
+_AT_ONCE: dict[type, int] = {ReadImage: 8, ReadVideo: 2}
 
 Failed = Callable[[Any, Exception], None]
 """Is told of a source that could not be used, and why."""
@@ -94,7 +98,7 @@ class Runner:
         Args:
             source: what the model's contract reads: a path, or objects in memory, one or many.
             tokens: keep the hidden states of every token too.
-            batch_size: inputs that run at once (default: 8 pictures, 64 sequences, 1 volume).
+            batch_size: inputs that run at once (default: 8 pictures, 2 videos, 64 sequences, 1 volume).
             workers: threads that read and prepare inputs while the network computes.
             **options: see `medfm.runtime.state.Options`.
 
@@ -299,7 +303,7 @@ class Runner:
             failed: is told of every source that cannot be used, and the others go on; without it the first one raises.
         """
         steps = steps or self.record.input
-        size = batch_size if batch_size is not None else (8 if isinstance(steps[0], ReadImage) else 64)
+        size = batch_size if batch_size is not None else _AT_ONCE.get(type(steps[0]), 64)
         if size < 1:
             raise UsageError(f"batch_size is at least 1, not {size}")
         context = self.context(options)

@@ -24,7 +24,7 @@ class Options:
 
     Attributes:
         strict: refuse a file that lacks what the contract needs; False follows the authors' code and keeps a note.
-        sampling_rate: Hz, for signals in files that do not say.
+        sampling_rate: Hz, for signals in files that do not say; frames per second, for videos.
         assume_affine: take a NIfTI without orientation to be stored in RAS order.
         fill_nan: replace NaN by zero where the authors' code does.
         um_per_px: micrometers per pixel, for pictures whose file does not say.

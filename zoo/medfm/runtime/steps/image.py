@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,8 @@ from medfm.catalog import image_steps as described
 from medfm.errors import InputError, MissingExtraError
 from medfm.runtime.images import Picture
 from medfm.runtime.state import Context, Function, State
+
+_WHOLE: Mapping[str, Callable[[float], int]] = {"round": round, "floor": int, "ceil": math.ceil}
 
 
 def begin(picture: Picture) -> State:
@@ -51,13 +55,19 @@ def _resize(step: described.ResizeImage, state: State, context: Context) -> None
         x = state.value if isinstance(state.value, Tensor) else _pixels(state.value)
         state.value = _resize_tensor(x, (height, width), step)
         return
+    if isinstance(state.value, Tensor) and state.value.ndim == 4:
+        frames = [_resize_array(frame.permute(1, 2, 0).numpy(), height, width, step) for frame in state.value.unbind(1)]
+        state.value = torch.stack(frames, dim=1)
+        return
     array = state.value.numpy().transpose(1, 2, 0) if isinstance(state.value, Tensor) else np.asarray(state.value)
-    array = (
-        _opencv(array, height, width, step.interpolation)
-        if step.engine == "opencv"
-        else _skimage(array, height, width, step)
-    )
-    state.value = torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1) if array.ndim == 3 else array[None]))
+    state.value = _resize_array(array, height, width, step)
+
+
+def _resize_array(array: np.ndarray[Any, Any], height: int, width: int, step: described.ResizeImage) -> Tensor:
+    """Resize (height, width) or (height, width, channels) to a tensor with its channels in front."""
+    opencv = step.engine == "opencv"
+    array = _opencv(array, height, width, step.interpolation) if opencv else _skimage(array, height, width, step)
+    return torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1) if array.ndim == 3 else array[None]))
 
 
 def resized(step: described.ResizeImage, height: int, width: int) -> tuple[int, int]:
@@ -88,7 +98,10 @@ def _resize_tensor(x: Tensor, size: tuple[int, int], step: described.ResizeImage
     options: dict[str, Any] = {"align_corners": False, "antialias": step.engine == "torch-antialias"} if smooth else {}
     bytes_in = x.dtype == torch.uint8
     direct = bytes_in and smooth and step.engine == "torch-antialias"
-    y = functional.interpolate((x if direct else x.float())[None], size, mode=step.interpolation, **options)[0]
+    y = x if direct else x.float()
+    y = y if x.ndim == 4 else y[None]  # of a video every channel is a batch of frames
+    y = functional.interpolate(y, size, mode=step.interpolation, **options)
+    y = y if x.ndim == 4 else y[0]
     return y.round().clamp(0, 255).to(torch.uint8) if bytes_in and not direct else y
 
 
@@ -125,7 +138,7 @@ def _crop(step: described.CropImage, state: State, context: Context) -> None:  #
     if step.offset == "halves":
         top, left = given_height // 2 - height // 2, given_width // 2 - width // 2
     else:
-        whole = round if step.offset == "round" else int
+        whole = _WHOLE[step.offset]
         top, left = whole((given_height - height) / 2), whole((given_width - width) / 2)
     if isinstance(state.value, Tensor):
         state.value = state.value[..., top : top + height, left : left + width]
