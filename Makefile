@@ -48,6 +48,9 @@ bench: $(VENV)/.installed-all
 	$(BIN)/python scripts/bench_lookups.py
 	$(BIN)/python scripts/bench_check.py
 	$(BIN)/python scripts/bench_loading.py
+	$(BIN)/python scripts/bench_preprocessing.py
+	$(BIN)/python scripts/bench_embedding.py
+	$(BIN)/python scripts/bench_sliding.py
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -17,6 +17,7 @@ from tests.parity.harness import Case
 AUTHORS = authors()
 CATALOG = medfm.Catalog.load()
 TEST = "tests/parity/test_families.py"
+pytestmark = pytest.mark.parity
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from medfm.runtime.loading import load
 
 from .conftest import LARGEST, Reference
 
-pytestmark = pytest.mark.network
+pytestmark = [pytest.mark.network, pytest.mark.parity]
 
 
 @pytest.fixture(scope="module")
