@@ -319,7 +319,7 @@ def outlined(what: str) -> Callable[[Case, Model, Path], Tensor]:
 
 OUTPUTS: dict[str, Callable[[Case, Model, Path], Tensor]] = {
     "embedding": vectors,
-    **{what: outlined(what) for what in ("surface", "areas", "overlaps")},
+    **{what: outlined(what) for what in ("surface", "surface points", "areas", "overlaps")},
     "probabilities": probabilities,
     "scores": scores,
 }

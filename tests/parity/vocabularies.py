@@ -65,6 +65,44 @@ def sentence_pieces() -> bytes:
     return stream.getvalue()
 
 
+def xlm_pieces(path: Path) -> None:
+    """Write a SentencePiece model of XLM-RoBERTa's kind: unknown, begin and end first."""
+    import sentencepiece
+
+    sentences = [
+        "the heart is enlarged and there is fluid in the lung",
+        "an image of a tumor",
+        "no finding",
+        "cafe au lait",
+    ]
+    sentences += [" ".join(string.ascii_letters), string.digits, string.punctuation, *WORDS] * 3
+    stream = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(sentences), model_writer=stream, vocab_size=140, hard_vocab_limit=False,
+        normalization_rule_name="identity", minloglevel=2,
+    )  # fmt: skip
+    path.write_bytes(stream.getvalue())
+
+
+def byte_level(path: Path) -> None:
+    """Write a tokenizer.json of byte pairs, set up as CONCH's."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+    special = ["<pad>", "<start_of_text>", "<end_of_text>"]
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {word: number for number, word in enumerate([*special, *letters, "th", "the", "in", "an"])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[("t", "h"), ("th", "e"), ("i", "n"), ("a", "n")]))
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.NFD(), normalizers.StripAccents(), normalizers.Lowercase()]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<start_of_text> $A <end_of_text>", special_tokens=[("<start_of_text>", 1), ("<end_of_text>", 2)]
+    )
+    tokenizer.add_special_tokens(special)
+    tokenizer.save(str(path))
+
+
 def tokenizer_json(model: Path, path: Path) -> None:
     """Write what a SentencePiece model holds as the tokenizer.json that SigLIP's repositories have beside it."""
     import sentencepiece

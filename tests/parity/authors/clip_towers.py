@@ -36,6 +36,18 @@ TEXTS = (
 LABELS = {"edema": ["Edema", "mild interstitial edema"], "none": ["no finding"], "pneumonia": ["PNEUMONIA at left"]}
 """Sentences by label: several for one, which are averaged."""
 
+SKIN = (
+    "This is a skin image of {}",
+    "This is a skin image of {}.",
+    "A skin image of {}.",
+    "An image of {}, a skin condition.",
+    "{}, a skin disorder, is shown in this image.",
+    "The skin lesion depicted is {}.",
+    "The skin cancer in this image is {}.",
+    "This image depicts {}, a type of skin cancer.",
+)
+"""OPENAI_SKIN_TEMPLATES of Derm1M's src/open_clip/zero_shot_metadata.py."""
+
 Network = Any
 
 
@@ -72,6 +84,7 @@ def open_clip_author(
     read: Callable[[Path], Image.Image] = Image.open,
     prepare: Callable[[Path], Tensor] | None = None,
     templates: Sequence[str] = ("{}",),
+    temperature: float | None = None,
     classify: Callable[[Network, Tensor], Tensor] | None = None,
     prefix: Callable[[str], str] = lambda key: key,
     more: Mapping[str, Tensor] | None = None,
@@ -86,6 +99,7 @@ def open_clip_author(
         read: where the authors do something to pictures before the transform.
         prepare: where the authors prepare pictures otherwise.
         templates: sentences of the authors' zero-shot classification.
+        temperature: what they multiply cosines with, where it is not what was learned.
         classify: where the authors classify otherwise.
         prefix: from open_clip's keys to those in the authors' file.
         more: what their file holds besides.
@@ -123,7 +137,7 @@ def open_clip_author(
         return tokens
 
     def scaled(network: Network, image: Tensor, texts: Tensor) -> Tensor:
-        logits: Tensor = network.logit_scale.exp() * image @ texts
+        logits: Tensor = (temperature or network.logit_scale.exp()) * image @ texts
         return logits
 
     probabilities = classify or zero_shot(
@@ -364,16 +378,8 @@ AUTHORS: dict[str, Author] = {
     # https://huggingface.co/redlessone/DermLIP_ViT-B-16, OPENAI_SKIN_TEMPLATES of the repository's zero_shot_metadata.py
     "dermlip-vit-b-16": open_clip_author(
         b(16),
-        templates=(
-            "This is a skin image of {}",
-            "This is a skin image of {}.",
-            "A skin image of {}.",
-            "An image of {}, a skin condition.",
-            "{}, a skin disorder, is shown in this image.",
-            "The skin lesion depicted is {}.",
-            "The skin cancer in this image is {}.",
-            "This image depicts {}, a type of skin cancer.",
-        ),
+        templates=SKIN,
+        temperature=100.0,  # src/open_clip_train/zero_shot.py
     ),
     "echoclip": open_clip_author(
         {

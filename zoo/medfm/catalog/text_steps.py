@@ -106,3 +106,23 @@ class TokenizeFile(Part):
     """Tokens, with those at the ends; longer texts are cut and keep the end token."""
     pad: Annotated[int, Field(ge=0)]
     """Number that fills every text up to the length."""
+    room: Annotated[int, Field(ge=0)] = 0
+    """Places behind the length that are filled too, whatever the text: the network puts its own tokens there (CoCa)."""
+
+
+class TokenizeSentencePieces(Part):
+    """Turn texts into the numbers of a SentencePiece model, with XLM-RoBERTa's numbers for what it calls otherwise."""
+
+    step: Literal["tokenize-sentence-pieces"] = "tokenize-sentence-pieces"
+    model: str
+    """Role of the model (*.spm), one of the weights' files."""
+    length: Length
+    """Tokens, with the two at the ends; longer texts are cut and keep the end token."""
+    begin: Annotated[int, Field(ge=0)]
+    end: Annotated[int, Field(ge=0)]
+    pad: Annotated[int, Field(ge=0)]
+    """Number that fills every text up to the length."""
+    unknown: Annotated[int, Field(ge=0)]
+    """Number of what the model does not know."""
+    offset: int
+    """What is added to the model's own numbers."""

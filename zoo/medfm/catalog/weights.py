@@ -373,6 +373,87 @@ class Biovil(Part):
     bert: Bert
 
 
+class Coca(Part):
+    """The two towers of a CoCa, without its decoder: attention pools the image's tokens, a class token stands behind the text."""
+
+    family: Literal["coca"] = "coca"
+    origin: Origin
+    keys: Keys = Keys()
+    """To the network's names: trunk, pool, norm, projection, text, logit_scale."""
+    width: int
+    """Of the vectors that both towers give."""
+    trunk: str
+    """timm's name of the image encoder."""
+    arguments: dict[str, Argument] = {}
+    """What differs from timm's defaults."""
+    heads: int
+    """Of the attention that pools."""
+    text: dict[str, Argument]
+    """What open_clip's text transformer takes."""
+
+
+class Beit3(Part):
+    """Two BEiT-3 encoders, one for images and one for texts, that share nothing (MUSK)."""
+
+    family: Literal["beit3"] = "beit3"
+    origin: Origin
+    keys: Keys = Keys()
+    """To the network's names: image and text (each embed, positions, layers, norm, head), logit_scale."""
+    layers: int
+    width: int
+    heads: int
+    feedforward: int
+    side: int
+    """Of the image in pixels."""
+    patch: int
+    vocabulary: int
+    positions: int
+    """Rows of the text's table of positions; the first two are not used."""
+
+
+class TorchvisionVideo(Part):
+    """An encoder of clips that torchvision builds, with a linear layer of another width at its end."""
+
+    family: Literal["torchvision_video"] = "torchvision_video"
+    origin: Origin
+    keys: Keys = Keys()
+    architecture: Literal["mvit_v2_s"]
+    width: int
+    """Of the vectors."""
+
+
+class FrameTransformer(Part):
+    """A convolutional network on every frame of a clip, a transformer over the frames, and linear heads (PanEcho)."""
+
+    family: Literal["frame_transformer"] = "frame_transformer"
+    origin: Origin
+    keys: Keys = Keys()
+    architecture: Literal["convnext_tiny"]
+    """torchvision's name of the network that sees the frames."""
+    frames: int
+    """The longest clip."""
+    layers: int
+    heads: int
+    """Heads of attention; the transformer is as wide as the frames' vectors."""
+    scored: dict[str, int]
+    """Linear heads: name -> number of outputs."""
+
+
+class TimeSformer(Part):
+    """A vision transformer whose attention is divided over time and space (Endo-FM)."""
+
+    family: Literal["timesformer"] = "timesformer"
+    origin: Origin
+    keys: Keys = Keys()
+    size: int
+    """Side of the frames in pixels."""
+    patch: int
+    frames: int
+    layers: int
+    width: int
+    heads: int
+
+
 class Unsupported(Part):
     """Open weights that medfm does not build yet; the record says where they lie."""
 
@@ -393,7 +474,12 @@ Weights = Annotated[
     | TransformersClip
     | TwoTower
     | Biovil
+    | Coca
+    | Beit3
     | TorchvisionCnn
+    | TorchvisionVideo
+    | FrameTransformer
+    | TimeSformer
     | Sam
     | Unsupported,
     Field(discriminator="family"),

@@ -30,7 +30,12 @@ EXTRAS = {
     "transformers_clip": "clip",
     "two_tower": "clip",
     "biovil": "clip",
+    "coca": "clip",
+    "beit3": "clip",
     "torchvision_cnn": "vision",
+    "torchvision_video": "video",
+    "frame_transformer": "video",
+    "timesformer": "video",
 }
 
 

@@ -78,7 +78,7 @@ def fetch(
             found |= _present(origin, {role: file})
             if role in found:
                 continue
-            if isinstance(origin, HubOrigin):
+            if isinstance(origin, HubOrigin) and not _elsewhere(origin, file):
                 found[role] = hub.download(origin, file, gated=gate, progress=progress)
             else:
                 found[role] = _url(file, progress)
@@ -102,14 +102,19 @@ def _present(origin: HubOrigin | PackageOrigin | UrlOrigin, files: dict[str, Wei
     name = _name(origin)
     found = {}
     for role, file in files.items():
-        if not isinstance(origin, UrlOrigin):
+        if not isinstance(origin, UrlOrigin) and not _elsewhere(origin, file):
             check_path(file.path)
         path = cached(file, name)
-        if path is None and isinstance(origin, HubOrigin):
+        if path is None and isinstance(origin, HubOrigin) and not _elsewhere(origin, file):
             path = hub.find(origin, file)
         if path is not None:
             found[role] = path
     return found
+
+
+def _elsewhere(origin: Origin, file: WeightFile) -> bool:
+    """Return whether a file of a hub's repository lies at an address of its own (a vocabulary that the repository lacks)."""
+    return isinstance(origin, HubOrigin) and file.path.startswith("https://")
 
 
 def _name(origin: HubOrigin | PackageOrigin | UrlOrigin) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -82,7 +82,16 @@ def _word_pieces(step: described.TokenizeWordPieces, state: State, context: Cont
 
 def _file(step: described.TokenizeFile, state: State, context: Context) -> None:
     numbers = _tokenizer(context.files[step.tokenizer]).encode(cleaned(state.value, step.clean)).ids
-    state.outputs = {"tokens": _filled(numbers, step.length, step.pad, state)}
+    tokens = _filled(numbers, step.length, step.pad, state)
+    state.outputs = {"tokens": torch.cat([tokens, torch.full((step.room,), step.pad)])}
+
+
+def _sentence_pieces(step: described.TokenizeSentencePieces, state: State, context: Context) -> None:
+    model = _pieces(context.files[step.model])
+    numbers = [n + step.offset if n != model.unk_id() else step.unknown for n in model.encode(state.value)]
+    count = min(len(numbers) + 2, step.length)
+    tokens = _filled([step.begin, *numbers, step.end], step.length, step.pad, state)
+    state.outputs = {"tokens": tokens, "attention": (torch.arange(step.length) < count).long()}
 
 
 def _number(tokenizer: Tokenizer, word: str) -> int:
@@ -151,8 +160,21 @@ def _tokenizer(path: Path) -> Tokenizer:
     return tokenizer
 
 
+@lru_cache(maxsize=8)
+def _pieces(path: Path) -> Any:
+    try:
+        import sentencepiece
+    except ImportError:
+        raise MissingExtraError("sentencepiece", "clip", why="reading texts as this model's authors do") from None
+    try:
+        return sentencepiece.SentencePieceProcessor(model_file=str(path))
+    except (RuntimeError, OSError) as error:
+        raise InputError(f"is no SentencePiece model ({' '.join(str(error).split())[:120]})", path=str(path)) from None
+
+
 STEPS: dict[type, Function] = {
     described.TokenizeBytePairs: _byte_pairs,
     described.TokenizeWordPieces: _word_pieces,
     described.TokenizeFile: _file,
+    described.TokenizeSentencePieces: _sentence_pieces,
 }
