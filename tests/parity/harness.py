@@ -407,7 +407,8 @@ def others(value: Any, annotation: Any) -> list[Any]:
     if isinstance(value, float):
         return [value * 1.02 if value else 0.01, *words]
     if isinstance(value, dict):
-        return [{**value, key: other} for key, item in value.items() for other in others(item, None)]
+        words = annotation if any(isinstance(item, str) for item in value.values()) else None
+        return [{**value, key: other} for key, item in value.items() for other in others(item, words)]
     if isinstance(value, tuple | list):
         found: list[Any] = []
         for i, item in enumerate(value):

@@ -279,3 +279,6 @@ REPOSITORIES = {
     "musk": "https://github.com/lilab-stanford/MUSK",
 }
 """Model -> the repository whose code was run."""
+
+AUTHORS |= prompt_repositories.AUTHORS
+REPOSITORIES |= prompt_repositories.REPOSITORIES

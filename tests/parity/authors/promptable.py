@@ -1,0 +1,137 @@
+"""Segment Anything and its relatives, as their authors run them: the packages they publish, and their inference scripts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from segment_anything import build_sam_vit_b
+from segment_anything.modeling import Sam
+from segment_anything.utils.transforms import ResizeLongestSide
+from skimage import transform
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import SamConfig, SamModel
+
+from tests.parity.harness import Author
+from tests.parity.prompted import Read, calls, compared, picture, pixels
+
+# ---------------------------------------------------------------- MedSAM
+
+
+def medsam_input(file: Path) -> Read:
+    """MedSAM_Inference.py: cubic to 1024 x 1024, back to bytes, then from the lowest to the highest value."""
+    picture = pixels(file)
+    resized = transform.resize(picture, (1024, 1024), order=3, preserve_range=True, anti_aliasing=True).astype(np.uint8)
+    stretched = (resized - resized.min()) / np.clip(resized.max() - resized.min(), a_min=1e-8, a_max=None)
+    return Read(torch.tensor(stretched).float().permute(2, 0, 1)[None], picture.shape[:2])
+
+
+def medsam_outputs(network: Any, x: Read) -> dict[str, Tensor]:
+    """MedSAM_Inference.py, medsam_inference: probabilities, then the picture's size, above 0.5."""
+    height, width = x.size
+    seen = network.image_encoder(x["image"])
+    surfaces, masks, overlaps = [], [], []
+    for call in calls(("box",), x.size):
+        for box in call["boxes"]:
+            scaled = np.array([box]) / np.array([width, height, width, height]) * 1024
+            sparse, dense = network.prompt_encoder(
+                points=None, boxes=torch.as_tensor(scaled, dtype=torch.float)[:, None, :], masks=None
+            )
+            logits, overlap = network.mask_decoder(
+                image_embeddings=seen,
+                image_pe=network.prompt_encoder.get_dense_pe(),
+                sparse_prompt_embeddings=sparse,
+                dense_prompt_embeddings=dense,
+                multimask_output=False,
+            )
+            probabilities = functional.interpolate(
+                torch.sigmoid(logits), size=(height, width), mode="bilinear", align_corners=False
+            )[0]
+            surfaces.append(probabilities)
+            masks.append(probabilities > 0.5)
+            overlaps.append(overlap[0])
+    return compared(surfaces, masks, overlaps)
+
+
+def sam() -> nn.Module:
+    """Return SAM ViT-B of the authors' package."""
+    network: nn.Module = build_sam_vit_b()
+    return network
+
+
+# ---------------------------------------------------------------- Segment Anything, in transformers' network
+
+MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]  # segment_anything/build_sam.py, _build_sam
+LONGEST = ResizeLongestSide(1024)
+
+
+def frame() -> Any:
+    """Return what of the authors' package prepares and restores, without its networks."""
+    return Sam(_Side(), nn.Identity(), nn.Identity(), MEAN, STD)
+
+
+class _Side(nn.Module):
+    img_size = 1024
+
+
+def sam_input(file: Path) -> Read:
+    """SamPredictor.set_image and Sam.preprocess."""
+    picture = pixels(file)
+    resized = torch.as_tensor(LONGEST.apply_image(picture)).permute(2, 0, 1)[None]
+    return Read(frame().preprocess(resized), picture.shape[:2])
+
+
+def sam_outputs(network: Any, x: Read) -> dict[str, Tensor]:
+    """SamPredictor.predict; three masks for a single click, of which the notebook takes the one with the highest score."""
+    seen = network.get_image_embeddings(x["image"])
+    inside = ResizeLongestSide.get_preprocess_shape(*x.size, 1024)
+    surfaces, masks, overlaps = [], [], []
+    before = None
+    for call in calls(("box", "point", "mask"), x.size):
+        boxes = call.get("boxes") or [None]
+        for box in boxes:
+            asked: dict[str, Any] = {}
+            if box is not None:
+                asked["input_boxes"] = torch.tensor(LONGEST.apply_boxes(np.array([box]), x.size)).float()[None]
+            points = call.get("points", [])
+            if points:
+                places = LONGEST.apply_coords(np.array([p[:2] for p in points]), x.size)
+                asked["input_points"] = torch.tensor(places).float()[None, None]
+                asked["input_labels"] = torch.tensor([p[2] for p in points])[None, None]
+            if call.get("again"):
+                asked["input_masks"] = before
+            alone = box is None and len(points) == 1
+            found = network(image_embeddings=seen, multimask_output=alone, **asked)
+            scores, logits = found.iou_scores[0, 0], found.pred_masks[0]
+            best = int(scores.argmax())
+            before = logits[:, best : best + 1]
+            whole = frame().postprocess_masks(before, inside, x.size)[0]
+            surfaces.append(whole)
+            masks.append(whole > Sam.mask_threshold)
+            overlaps.append(scores[best : best + 1])
+    return compared(surfaces, masks, overlaps)
+
+
+def transformers_sam() -> nn.Module:
+    """Return SAM ViT-B as transformers builds it."""
+    network: nn.Module = SamModel(SamConfig())
+    return network
+
+
+LIBRARIES = ("segment-anything", "torch")
+
+AUTHORS: dict[str, Author] = {
+    # https://github.com/bowang-lab/MedSAM MedSAM_Inference.py
+    "medsam": Author(sam, medsam_input, medsam_outputs, libraries=(*LIBRARIES, "scikit-image")),
+    # https://github.com/facebookresearch/segment-anything segment_anything/predictor.py and notebooks/predictor_example.ipynb
+    "sam-vit-b": Author(
+        transformers_sam,
+        sam_input,
+        sam_outputs,
+        libraries=("transformers", *LIBRARIES),
+        pictures=picture("half.png", 2048, 401),
+    ),
+}
