@@ -328,6 +328,7 @@ class Session:
     Attributes:
         picture: what was read.
         size: its height and width.
+        where: where it lies on the network's input.
     """
 
     def __init__(self, runner: Runner, source: object, **options: Any) -> None:
@@ -342,7 +343,7 @@ class Session:
         self._notes = set(prepared.notes)
         shape = item.pixels.shape if isinstance(item.pixels, np.ndarray) else size_of(item.pixels)
         self.size = (int(shape[0]), int(shape[1]))
-        self._where = placement(runner.record.input, self.size)
+        self.where = placement(runner.record.input, self.size)
 
     def segment(self, *, boxes: Any = None, points: Any = None, labels: Any = None, masks: Any = None) -> Masks:
         """Outline objects on the picture, without looking at it again; for the prompts see `Runner.segment`.
@@ -354,8 +355,8 @@ class Session:
         run = Run(names=[self.picture.name], notes=self._notes)
         described = self._described
         wanted = targets(boxes, points, labels, masks, size=self.size, described=described, name=self.picture.name)
-        logits, overlaps = answers(self._runner, self._seen, wanted, self._where, described)
-        found = [surface(one[None], self._where, described)[0] > described.threshold for one in logits]
+        logits, overlaps = answers(self._runner, self._seen, wanted, self.where, described)
+        found = [surface(one[None], self.where, described)[0] > described.threshold for one in logits]
         return Masks(
             self._runner.provenance(run),
             torch.stack(found).to(torch.uint8).numpy(),
