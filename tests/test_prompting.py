@@ -162,7 +162,7 @@ def test_the_answer_that_the_network_trusts_most_is_taken(picture: Path, tmp_pat
         ({"boxes": [[40, 5, 5, 50]]}, UsageError, "with x0 < x1 and y0 < y1"),
         ({"boxes": [[5, 5, 40]]}, UsageError, "a box is x0, y0, x1, y1"),
         ({"boxes": []}, UsageError, "a box is x0, y0, x1, y1"),
-        ({"boxes": "everything"}, UsageError, "boxes are numbers in pixels of the file"),
+        ({"boxes": "everything"}, UsageError, "boxes are numbers in pixels or voxels of the file"),
         ({"boxes": [[5, 5, float("nan"), 50]]}, UsageError, "one is NaN or infinite"),
         ({"boxes": [[5, 5, 95, 50]]}, InputError, "lies outside the picture, which is 90 pixels wide and 60 high$"),
         ({"boxes": [[5, 5, 40, 80]]}, InputError, "are x and y exchanged"),

@@ -135,6 +135,8 @@ def lite_medsam() -> Author:
         return Read(torch.tensor(padded).float().permute(2, 0, 1)[None], array.shape[:2])
 
     def outputs(network: Any, x: Read) -> dict[str, Tensor]:
+        network.train()
+        network.eval()  # after the weights, as in the script: the encoder gathers its biases when it is switched
         seen = network.image_encoder(x["image"])
         height, width = x.size
         inside = tuple(int(side * (256 / max(x.size)) + 0.5) for side in x.size)

@@ -50,6 +50,7 @@ from medfm.catalog.text_steps import (
 from medfm.catalog.video_steps import PadFrames, ReadVideo
 from medfm.catalog.volume_steps import (
     Axes,
+    CropAround,
     CropForeground,
     FitVolume,
     Interpolation,
@@ -85,6 +86,7 @@ Step = Annotated[
     | Orient
     | Permute
     | Spacing
+    | CropAround
     | CropForeground
     | FitVolume
     | PadVolume
@@ -128,6 +130,7 @@ def _values(step: Step) -> dict[str, Any]:
 __all__ = [
     "Axes",
     "Branch",
+    "CropAround",
     "CropForeground",
     "CropImage",
     "CropMiddle",

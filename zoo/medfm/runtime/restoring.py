@@ -139,6 +139,12 @@ def _cleaned(mask: NDArray[Any], described: contracts.SegmentationOutput) -> NDA
 # ---------------------------------------------------------------- onto the file's grid
 
 
+def returned(values: NDArray[Any], frame: Frame) -> NDArray[Any]:
+    """Return labels on the prepared grid (x, y, z) as they lie on the file's grid; outside is 0."""
+    back = way_back(tuple(frame.volume.data.shape), frame.changes, "nearest")
+    return np.ascontiguousarray(_picked(values, back).transpose(back.order))
+
+
 def _picked(values: NDArray[Any], back: WayBack) -> NDArray[Any]:
     """Return labels on the file's grid, with the prepared order of axes; outside is 0."""
     for axis, taps in enumerate(back.taps):

@@ -12,6 +12,7 @@ from torch.nn import functional
 from medfm.catalog import contracts
 from medfm.errors import InputError
 from medfm.runtime.grids import Moved, Resampled, Turned, to_spacing
+from medfm.runtime.inputs import Volume
 from medfm.runtime.state import Context, Function, State, frame_of
 
 
@@ -39,7 +40,8 @@ def _space(step: contracts.Spacing, state: State, context: Context) -> None:  # 
         size = " x ".join(f"{n * o:.3g}" for n, o in zip(frame.shape, frame.spacing, strict=True))
         raise InputError(f"the volume measures {size} mm, less than one voxel of this model", path=frame.volume.name)
     try:
-        state.value, change = to_spacing(state.value, frame.affine, step.spacing, step.rule)
+        whole = step.rule == "torchio" and holds_whole_numbers(frame.volume)
+        state.value, change = to_spacing(state.value, frame.affine, step.spacing, step.rule, whole=whole)
     except ValueError as error:
         raise InputError(
             f"{error} (gantry tilt?); resample the volume to a straight grid first", path=frame.volume.name
@@ -61,6 +63,29 @@ def _crop_foreground(step: contracts.CropForeground, state: State, context: Cont
         start.append(low)
         size.append(min(int(lines[-1]) + 1 + step.margin, frame.shape[axis]) - low)
     cut(state, start, size)
+
+
+def _crop_around(step: contracts.CropAround, state: State, context: Context) -> None:
+    frame = frame_of(state)
+    assert context.around is not None, "prompts come with the call"
+    places = np.linalg.solve(frame.affine, np.c_[context.around, np.ones(len(context.around))].T)[:3]
+    voxels = np.rint(places).astype(np.int64)
+    start = []
+    for low, high, size in zip(voxels.min(axis=1), voxels.max(axis=1) + 1, step.size, strict=True):
+        middle = (low + high) / 2
+        if (size % 2 == 0) != (middle % 1 == 0):
+            middle -= 0.5  # where the middle cannot be met, half a voxel lower (TorchIO's CropOrPad)
+        start.append(int(middle - size / 2))
+    cut(state, start, step.size, step.value)
+
+
+def holds_whole_numbers(volume: Volume) -> bool:
+    """Return whether a file stores whole numbers and does not scale them; arrays and series are judged by their values."""
+    header = volume.header
+    if header is not None and "scl_slope" in header:
+        slope, intercept = header.get_slope_inter()
+        return header.get_data_dtype().kind in "iu" and slope in (None, 1) and intercept in (None, 0)
+    return bool((volume.data == np.rint(volume.data)).all())
 
 
 def _fit(step: contracts.FitVolume, state: State, context: Context) -> None:  # noqa: ARG001
@@ -122,6 +147,7 @@ STEPS: dict[type, Function] = {
     contracts.Permute: _permute,
     contracts.Spacing: _space,
     contracts.CropForeground: _crop_foreground,
+    contracts.CropAround: _crop_around,
     contracts.FitVolume: _fit,
     contracts.PadVolume: _pad,
     contracts.Resize: resize,
