@@ -137,6 +137,12 @@ class Standardize(Part):
     constant: Literal["refuse", "zero"] = "refuse"
     """What becomes of an input without variance."""
 
+    @model_validator(mode="after")
+    def _measures_the_whole_or_lines(self) -> Standardize:
+        if self.over != "all" and self.axis != "all":
+            raise ValueError(f"{self.over} values are measured over the whole input: axis is all")
+        return self
+
 
 class Locate(Part):
     """Find the region of interest with a first network and crop the volume to it."""
