@@ -454,6 +454,39 @@ class TimeSformer(Part):
     heads: int
 
 
+class MonaiNetwork(Part):
+    """A network for volumes that MONAI builds: it gives a vector, labels voxels, or both."""
+
+    family: Literal["monai_network"] = "monai_network"
+    origin: Origin
+    keys: Keys = Keys()
+    network: Literal["SwinUNETR", "SwinTransformer", "SegResNet", "SegResEncoder", "resnet50"]
+    """MONAI's name of the class or function."""
+    arguments: dict[str, Argument] = {}
+    """What the authors pass to it."""
+    without: tuple[str, ...] = ()
+    """Parts, by name, that the checkpoint does not have and a vector does not need."""
+    vectors: tuple[str, ...] = ()
+    """Parts whose outputs, averaged over the grid and side by side, are the vector; `output`: what the network itself gives, the
+    last of a list. () where it gives none."""
+    segments: bool = False
+    """Whether its output labels voxels."""
+
+
+class StuNet(Part):
+    """A residual 3D U-Net whose size is depth and width, as nnU-Net trains it (STU-Net)."""
+
+    family: Literal["stu_net"] = "stu_net"
+    origin: Origin
+    keys: Keys = Keys()
+    depth: int
+    """Blocks at each of the six resolutions."""
+    width: int
+    """Channels at the finest resolution; the next have 2, 4, 8, 16 and 16 times as many."""
+    classes: int
+    """Background included."""
+
+
 class Unsupported(Part):
     """Open weights that medfm does not build yet; the record says where they lie."""
 
@@ -481,6 +514,8 @@ Weights = Annotated[
     | FrameTransformer
     | TimeSformer
     | Sam
+    | MonaiNetwork
+    | StuNet
     | Unsupported,
     Field(discriminator="family"),
 ]
