@@ -148,7 +148,7 @@ def test_a_model_that_cannot_be_loaded_says_why() -> None:
     with pytest.raises(CapabilityError, match="its weights are closed"):
         load("med-palm")
     with pytest.raises(CapabilityError, match=r"medfm has no family for it; its weights are at https://"):
-        load("uni2-h")
+        load("meditron-7b")
     with pytest.raises(UnknownIdError, match="did you mean deepbet"):
         load("deepbat")
     with pytest.raises(UnknownIdError):
