@@ -68,7 +68,11 @@ def echoprime() -> Author:
         """What torchvision.io.read_video gave until it was removed: all frames, converted by PyAV."""
         with av.open(path) as container:
             frames = [frame.to_rgb().to_ndarray() for frame in container.decode(video=0)]
-            return torch.from_numpy(np.stack(frames)), None, {"video_fps": float(container.streams.video[0].average_rate)}
+            return (
+                torch.from_numpy(np.stack(frames)),
+                None,
+                {"video_fps": float(container.streams.video[0].average_rate)},
+            )
 
     def prepare(file: Path) -> Tensor:
         own = SimpleNamespace(
@@ -137,8 +141,8 @@ def panecho() -> Author:
         hub = importlib.import_module("hubconf")
         plain = torchvision.models.convnext_tiny
         with (
-            mock.patch.object(hub.pd, "read_pickle", lambda _: tasks),
-            mock.patch.object(torchvision.models, "convnext_tiny", lambda *_, **__: plain()),
+            mock.patch.object(hub.pd, "read_pickle", return_value=tasks),
+            mock.patch.object(torchvision.models, "convnext_tiny", side_effect=lambda *_, **__: plain()),
         ):
             built: nn.Module = hub.PanEcho(pretrained=False)
         return built
@@ -151,7 +155,7 @@ def panecho() -> Author:
         return dataset.EchoDataset("", pd.DataFrame(), [], "test", num_clips=1, normalization="imagenet")
 
     def prepare(file: Path) -> Tensor:
-        with mock.patch.object(np.random, "randint", lambda *_, **__: np.zeros(1, dtype=int)):
+        with mock.patch.object(np.random, "randint", return_value=np.zeros(1, dtype=int)):
             clip = loader()._load_clip(str(file))
         clip = loader().transform(clip)
         return torch.permute(clip, (1, 0, 2, 3)).as_subclass(Tensor)[None].float()

@@ -32,7 +32,9 @@ def _write(path: Path, width: int, height: int, count: int, rate: int, codec: st
         if codec == "mpeg4":
             stream.bit_rate = 4_000_000
         for number in range(count):
-            waves = [np.sin((x + 3 * number) / (9 + c) + c) + np.cos((y - number * (c + 1)) / (13 - c)) for c in range(3)]
+            waves = [
+                np.sin((x + 3 * number) / (9 + c) + c) + np.cos((y - number * (c + 1)) / (13 - c)) for c in range(3)
+            ]
             pixels = 120 + 45 * np.stack(waves, axis=-1) + np.roll(noise, number, axis=1) + np.array([15, 0, -25])
             frame = pixels.clip(0, 255).astype(np.uint8)
             if path.stem == "gray":
