@@ -24,6 +24,7 @@ from medfm.runtime.capabilities import Prompts
 from medfm.runtime.images import Picture
 from medfm.runtime.masks import Masks
 from medfm.runtime.runner import Run
+from medfm.runtime.steps.grid import nearest
 from medfm.runtime.steps.image import resized, size_of
 from medfm.runtime.targets import Target, targets
 
@@ -72,7 +73,7 @@ def rounded(places: NDArray[np.float64], described: PromptsOutput) -> NDArray[np
     """Return places on the network's input in whole pixels or voxels, where the authors round them."""
     if described.rounding == "none":
         return places
-    return np.asarray(np.trunc(places) if described.rounding == "truncate" else np.rint(places))
+    return np.asarray(np.trunc(places)) if described.rounding == "truncate" else nearest(places)
 
 
 def placement(steps: Sequence[Step], size: tuple[int, int]) -> Placement:

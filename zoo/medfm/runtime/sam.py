@@ -166,11 +166,21 @@ class _RelativeAttention(nn.Module):
             steps = torch.arange(size, device=q.device)
             positions = getattr(self, name)[steps[:, None] - steps[None] + size - 1]  # (query, key, channels)
             along = torch.einsum("...qc,qkc->...qk", queries.movedim(1 + i, -2), positions).movedim(-2, 1 + i)
-            shape = [*along.shape[:-1], *(size if j == i else 1 for j in range(len(grid)))]
-            bias = along.reshape(shape) if bias is None else bias + along.reshape(shape)
+            part = along.reshape(self._shape(i, grid))
+            bias = part if bias is None else bias + part
         assert bias is not None
         count = math.prod(grid)
         return bias.reshape(len(q), 1, count, count)
+
+    def _shape(self, axis: int, grid: Sequence[int]) -> list[int]:
+        """Return how (queries, keys along an axis) is laid over (queries, keys)."""
+        if len(grid) == 2:
+            return [-1, *grid, *(size if i == axis else 1 for i, size in enumerate(grid))]
+        # In three dimensions the authors' code sets the axes of its terms elsewhere: all distances lie along the last axis of the
+        # keys, and those of the second and third term take the third axis of the queries for the keys' first and second. The
+        # published weights were trained so.
+        d, h, w = grid
+        return [-1, d, h, *[(w, 1, 1), (1, w, 1), (1, 1, w)][axis], w]
 
 
 class _Adapter(nn.Module):

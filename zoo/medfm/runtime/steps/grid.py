@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -51,17 +52,24 @@ def _space(step: contracts.Spacing, state: State, context: Context) -> None:  # 
 
 
 def _crop_foreground(step: contracts.CropForeground, state: State, context: Context) -> None:  # noqa: ARG001
+    _crop_to(state.value > 0, state, step.margin)
+
+
+def _crop_nonzero(step: contracts.CropNonzero, state: State, context: Context) -> None:  # noqa: ARG001
+    _crop_to(state.value != 0, state)
+
+
+def _crop_to(found: Tensor, state: State, margin: int = 0) -> None:
     frame = frame_of(state)
-    found = state.value > 0 if step.foreground == "positive" else state.value != 0
     start, size = [], []
     for axis in range(3):
         others = [other for other in range(3) if other != axis]
         lines = torch.where(found.any(dim=others[1]).any(dim=others[0]))[0]
         if len(lines) == 0:
             raise InputError("there is nothing but background in the volume", path=frame.volume.name)
-        low = max(int(lines[0]) - step.margin, 0)
+        low = max(int(lines[0]) - margin, 0)
         start.append(low)
-        size.append(min(int(lines[-1]) + 1 + step.margin, frame.shape[axis]) - low)
+        size.append(min(int(lines[-1]) + 1 + margin, frame.shape[axis]) - low)
     cut(state, start, size)
 
 
@@ -69,7 +77,7 @@ def _crop_around(step: contracts.CropAround, state: State, context: Context) -> 
     frame = frame_of(state)
     assert context.around is not None, "prompts come with the call"
     places = np.linalg.solve(frame.affine, np.c_[context.around, np.ones(len(context.around))].T)[:3]
-    voxels = np.rint(places).astype(np.int64)
+    voxels = nearest(places).astype(np.int64)
     start = []
     for low, high, size in zip(voxels.min(axis=1), voxels.max(axis=1) + 1, step.size, strict=True):
         middle = (low + high) / 2
@@ -77,6 +85,11 @@ def _crop_around(step: contracts.CropAround, state: State, context: Context) -> 
             middle -= 0.5  # where the middle cannot be met, half a voxel lower (TorchIO's CropOrPad)
         start.append(int(middle - size / 2))
     cut(state, start, step.size, step.value)
+
+
+def nearest(places: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the nearest whole places; the lower one where two are equally near, whatever the last digit says."""
+    return np.asarray(np.ceil(places - 0.5 - 1e-6))
 
 
 def holds_whole_numbers(volume: Volume) -> bool:
@@ -147,6 +160,7 @@ STEPS: dict[type, Function] = {
     contracts.Permute: _permute,
     contracts.Spacing: _space,
     contracts.CropForeground: _crop_foreground,
+    contracts.CropNonzero: _crop_nonzero,
     contracts.CropAround: _crop_around,
     contracts.FitVolume: _fit,
     contracts.PadVolume: _pad,
