@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,16 @@ import numpy as np
 import torch
 import torchio
 from segment_anything import build_sam_vit_b
-from segment_anything.modeling import Sam
+from segment_anything.modeling import ImageEncoderViT, Sam
 from segment_anything.utils.transforms import ResizeLongestSide
 from skimage import transform
 from torch import Tensor, nn
 from torch.nn import functional
+from torchvision import transforms
 from transformers import SamConfig, SamModel
 
 from tests.parity.harness import Author
+from tests.parity.pipelines import transformed
 from tests.parity.prompted import Read, calls, clicks, compared, first_clicks, middle, picture, pixels, volumes
 
 # ---------------------------------------------------------------- MedSAM
@@ -128,7 +131,7 @@ def transformers_sam() -> nn.Module:
 
 
 def whole(places: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return the nearest voxels: the authors take clicks from masks on the network's own grid, and have no clicks between voxels."""
+    """Return the nearest voxels: the authors take clicks from masks on the network's grid and have none between voxels."""
     return np.ceil(places - 0.5 - 1e-6)
 
 
@@ -206,6 +209,26 @@ def sam_med3d_store(state: dict[str, Tensor], path: Path) -> None:
     torch.save({"model_state_dict": state}, path)
 
 
+# ---------------------------------------------------------------- LVM-Med
+
+
+class LvmMed(ImageEncoderViT):
+    """model/unet_vit_classification.py: SAM's encoder without absolute positions, its neck left aside."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            depth=12, embed_dim=768, img_size=1024, mlp_ratio=4, norm_layer=partial(nn.LayerNorm, eps=1e-6), num_heads=12,
+            patch_size=16, qkv_bias=True, use_rel_pos=True, use_abs_pos=False, global_attn_indexes=[2, 5, 8, 11],
+            window_size=14, out_chans=256,
+        )  # fmt: skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patch_embed(x)
+        for block in self.blocks:
+            x = block(x)
+        return nn.AdaptiveAvgPool2d((1, 1))(x.permute(0, 3, 1, 2)).flatten(1)
+
+
 LIBRARIES = ("segment-anything", "torch")
 
 AUTHORS: dict[str, Author] = {
@@ -228,5 +251,16 @@ AUTHORS: dict[str, Author] = {
         store=sam_med3d_store,
         instead=volumes,
         around=first_clicks,
+    ),
+    # https://github.com/duyhominhnguyen/LVM-Med classification_VIT/train_SAMVIT_classification.py, dataset brain
+    "lvm-med-vit-b": Author(
+        LvmMed,
+        transformed(
+            transforms.Resize((224, 224)),
+            transforms.ToTensor(),
+            transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+        ),
+        lambda network, x: {"embedding": network(x)},
+        libraries=("segment-anything", "torchvision", "torch"),
     ),
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal, get_args
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from medfm.catalog.parts import Part
 
@@ -282,6 +282,10 @@ class SamVit(Part):
     """Side of a window in patches of 16 pixels."""
     adapters: bool = False
     """Whether every block has an adapter beside its perceptron (SAM-Med2D)."""
+    positions: bool = True
+    """Whether absolute positions are added to the patches."""
+    neck: bool = True
+    """Whether convolutions bring the transformer's output to the width of the prompts."""
 
 
 class SamTinyVit(Part):
@@ -309,6 +313,12 @@ class Sam(Part):
     encoder: Annotated[SamVit | SamTinyVit, Field(discriminator="kind")]
     decoder: bool = True
     """False where the file holds the image encoder alone."""
+
+    @model_validator(mode="after")
+    def _decodes_what_it_encodes(self) -> Sam:
+        if self.decoder and isinstance(self.encoder, SamVit) and not self.encoder.neck:
+            raise ValueError("a decoder needs the encoder's neck")
+        return self
 
 
 class Head(Part):
