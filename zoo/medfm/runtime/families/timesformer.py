@@ -1,7 +1,7 @@
 """Vision transformers whose attention is divided over time and space.
 
-Written from the paper (Bertasius et al. 2021, TimeSformer, section 3, divided space-time attention) and the key names of Endo-FM's
-checkpoint, which are this module's own names.
+Written from the paper (Bertasius et al. 2021, TimeSformer, section 3, divided space-time attention) and the key names of the
+checkpoint of Endo-FM, which are names of this module too.
 """
 
 from __future__ import annotations
