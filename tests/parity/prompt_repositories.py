@@ -86,7 +86,9 @@ def sam_med2d() -> Author:
         torch.save({"model": state}, path)
 
     libraries = ("albumentations", "opencv-python-headless", "torch")
-    return Author(network, prepare, outputs, libraries=libraries, store=store)
+    # at these sizes, the nearest pixel is another one for OpenCV than for torch
+    sides = picture("nearest.png", 396, 372)
+    return Author(network, prepare, outputs, libraries=libraries, store=store, pictures=sides)
 
 
 # ---------------------------------------------------------------- LiteMedSAM
