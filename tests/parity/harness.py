@@ -366,8 +366,9 @@ class Mutant:
 
 
 # Values that change no number of an accepted file: what a thing is called, the distance that a user is offered, and which
-# resolutions are accepted, how far off (tested with the reading of pictures).
-UNSEEN = {"step", "modality", "distance", "templates", "um_per_px", "um_tolerance", "frames", "non_finite"}
+# resolutions are accepted, how far off (tested with the reading of pictures); what becomes of a fourth axis, of NaN and of an
+# image without contrast (refused in strict mode; tested with the reading of volumes and the single steps).
+UNSEEN = {"step", "modality", "distance", "templates", "um_per_px", "um_tolerance", "frames", "non_finite", "constant"}
 
 
 def mutants(record: Model) -> Iterator[Mutant]:

@@ -29,6 +29,7 @@ from tests.parity.harness import Case
 VOLUMES: dict[str, tuple[tuple[int, int, int], tuple[float, float, float], str, tuple[float, float, float]]] = {
     "large.nii.gz": ((166, 26, 66), (1.8, 5.4, 1.7), "SPL", (0, 0, 0)),
     "thick.nii.gz": ((60, 53, 22), (1.1, 0.9, 4.6), "LAS", (0, 0, 0)),
+    "cube.nii.gz": ((36, 31, 33), (1.5, 1.5, 1.5), "LPS", (0, 0, 0)),
     "oblique.nii.gz": ((44, 38, 40), (2.1, 1.9, 1.3), "RPI", (0.2, -0.1, 0.15)),
 }
 
@@ -105,7 +106,7 @@ class StandIn(nn.Module):
         place = ramps[0][:, None, None] + ramps[1][:, None] + ramps[2]
         seen = x[:, 0].clamp(-4, 4)
         for axis in (1, 2, 3):  # a voxel's neighbors count, too
-            seen = seen + 0.2 * seen.roll(3, axis)
+            seen = seen + 0.5 * seen.roll(9, axis)
         found = x.new_empty(len(x), self.channels, *x.shape[2:])
         for k in range(self.channels):
             torch.add(seen * (1.1 + 0.13 * k), place, alpha=1 + k % 3, out=found[:, k])
