@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,9 @@ def prepare(file: Path) -> Tensor:
 
 
 def outputs(network: nn.Module, x: Tensor) -> dict[str, Tensor]:
-    return {"embedding": network(x.permute(0, 2, 3, 1).numpy())}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of Keras, about NumPy 2
+        return {"embedding": network(x.permute(0, 2, 3, 1).numpy())}
 
 
 AUTHORS: dict[str, Author] = {
