@@ -117,8 +117,8 @@ def test_every_field_is_used_at_least_twice_in_the_real_catalog() -> None:
     for record in Catalog.load().all():
         walk(record)
     once = {f"{cls.__name__}.{name}" for cls, name in fields if used[cls, name] < 2}
-    # one sample has a mask; of one model only could a prospective trial be read
-    assert once <= {"Clinical.prospective", "Sample.references", "Disagreement.ours"} | {
+    # one sample has a mask; of one model only could a prospective trial be read; one network is too large to be compared whole
+    assert once <= {"Clinical.prospective", "Sample.references", "Disagreement.ours", "Parity.reduced"} | {
         f"SampleReference.{name}" for name in ("role", "origin", "made_by")
     }
 
