@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import monai.transforms as mt
 import torch
-from monai.inferers import sliding_window_inference
+from monai.apps.vista3d.transforms import VistaPostTransformd
+from monai.inferers import SlidingWindowInfererAdapt, sliding_window_inference
 from monai.networks import nets
 from torch import Tensor, nn
 
@@ -18,7 +20,9 @@ from tests.parity.harness import Author
 
 def through(*steps: Any) -> Callable[[Path], Tensor]:
     """Return a function from a file to a batch of one, through MONAI's dictionary transforms; its history stays with it."""
-    pipeline = mt.Compose([mt.LoadImaged("image"), mt.EnsureChannelFirstd("image"), *steps])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # readers whose libraries are not installed
+        pipeline = mt.Compose([mt.LoadImaged("image"), mt.EnsureChannelFirstd("image"), *steps])
 
     def prepare(file: Path) -> Tensor:
         found = pipeline({"image": str(file)})["image"]
@@ -175,6 +179,25 @@ def whole(network: Any, x: Any) -> dict[str, Tensor]:
     return pooled(found[-1]) if isinstance(found, Sequence) else {"embedding": found}
 
 
+# ---------------------------------------------------------------- VISTA3D
+
+# NV-Segment-CT/configs/inference.json: everything_labels
+EVERYTHING = sorted(set(range(1, 133)) - {2, 16, 18, 20, 21, 23, 24, 25, 26, 27, 128, 129, 130, 131, 132})
+
+
+def vista(network: Any, x: Any) -> Mapping[str, Tensor]:
+    """Ask for all classes at once, as the bundle does without prompts."""
+    prompts = torch.tensor(EVERYTHING)[:, None]
+    found: dict[str, Tensor] = {"logits": network(volumes.part(x, 64), class_vector=prompts, transpose=True)}
+    if x.history[2].name != volumes.MASKED:
+        return found
+    inferer = SlidingWindowInfererAdapt(roi_size=(128,) * 3, sw_batch_size=1, padding_mode="replicate")
+    joined = inferer(x, volumes.StandIn(len(EVERYTHING)))
+    data = {"pred": joined[0].clone(), "label_prompt": prompts}
+    labels = VistaPostTransformd("pred")(data)["pred"]
+    return found | {"mask": returned(x, labels)[0]}
+
+
 AUTHORS: dict[str, Author] = {
     # research-contributions, SwinUNETR/Pretrain: utils/data_utils.py and models/ssl_head.py
     "swinunetr-ssl": Author(
@@ -207,6 +230,21 @@ AUTHORS: dict[str, Author] = {
             FOREGROUND,
         ),
         whole,
+        libraries=("monai", "torch"),
+        instead=volumes.write,
+    ),
+    # NV-Segment-CTMR: NV-Segment-CT/configs/inference.json and scripts/inferer.py
+    "vista3d": Author(
+        lambda: nets.vista3d132(in_channels=1),
+        through(
+            MM,
+            mt.CropForegroundd("image", source_key="image", margin=10, allow_smaller=True),
+            mt.ScaleIntensityRanged(
+                "image", a_min=-963.8247715525971, a_max=1053.678477684517, b_min=0, b_max=1, clip=True
+            ),
+            RAS,
+        ),
+        vista,
         libraries=("monai", "torch"),
         instead=volumes.write,
     ),

@@ -52,6 +52,7 @@ from medfm.catalog.volume_steps import (
     Axes,
     CropAround,
     CropForeground,
+    CropNonzero,
     FitVolume,
     Interpolation,
     Locate,
@@ -88,6 +89,7 @@ Step = Annotated[
     | Spacing
     | CropAround
     | CropForeground
+    | CropNonzero
     | FitVolume
     | PadVolume
     | Resize
@@ -134,6 +136,7 @@ __all__ = [
     "CropForeground",
     "CropImage",
     "CropMiddle",
+    "CropNonzero",
     "EmbeddingOutput",
     "EventsOutput",
     "FitVolume",

@@ -84,11 +84,14 @@ class SlidingWindow(Part):
     """Width of the bell, as a share of the window."""
     mirror: bool = False
     """Whether every window is also computed mirrored along all combinations of axes, and averaged."""
+    padding: Literal["constant", "replicate"] = "constant"
+    """What a volume smaller than the window is padded with: `value`, or its outermost voxels."""
     value: float = 0.0
-    """What a volume smaller than the window is padded with."""
 
     @model_validator(mode="after")
     def _has_a_width_where_there_is_a_bell(self) -> SlidingWindow:
+        if self.padding == "replicate" and self.value:
+            raise ValueError("value has no meaning where padding is replicate")
         if self.blend == "constant" and self.sigma_scale != 0.125:
             raise ValueError("sigma_scale has no meaning where blend is constant")
         return self
@@ -98,8 +101,8 @@ class SegmentationOutput(Part):
     """A label for each voxel, on the input's own grid."""
 
     labels: dict[int, str]
-    """Value in the mask -> what it marks. For `argmax` the value is the network's channel; for `each` and `largest` the channel
-    is one less (value 1 is channel 0)."""
+    """Value in the mask -> what it marks. For `argmax` the value is the network's channel; for `each` and `largest` the labels
+    stand in the order of the channels."""
     decision: Literal["threshold", "argmax", "each", "largest"] = "threshold"
     """threshold: one channel decides; argmax: the highest channel, 0 being background; each: every label by its threshold, so
     that labels may overlap (the mask then shows the one that is furthest above it); largest: of the labels above their threshold,

@@ -63,12 +63,17 @@ class Spacing(Part):
 
 
 class CropForeground(Part):
-    """Cut a volume to the box that holds all its foreground."""
+    """Cut a volume to the box that holds all its values above 0."""
 
     step: Literal["crop-foreground"] = "crop-foreground"
-    foreground: Literal["positive", "nonzero"] = "positive"
     margin: Annotated[int, Field(ge=0)] = 0
     """Voxels that are added on each side, as far as the volume goes."""
+
+
+class CropNonzero(Part):
+    """Cut a volume to the box that holds all its values but 0."""
+
+    step: Literal["crop-nonzero"] = "crop-nonzero"
 
 
 class FitVolume(Part):

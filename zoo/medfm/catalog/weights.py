@@ -497,6 +497,16 @@ class StuNet(Part):
     """Background included."""
 
 
+class Vista3d(Part):
+    """MONAI's VISTA3D, asked for a fixed list of classes."""
+
+    family: Literal["vista3d"] = "vista3d"
+    origin: Origin
+    keys: Keys = Keys()
+    classes: tuple[int, ...]
+    """Numbers of the classes in VISTA3D's own list, in the order of the channels."""
+
+
 class Unsupported(Part):
     """Open weights that medfm does not build yet; the record says where they lie."""
 
@@ -526,6 +536,7 @@ Weights = Annotated[
     | Sam
     | MonaiNetwork
     | StuNet
+    | Vista3d
     | Unsupported,
     Field(discriminator="family"),
 ]

@@ -38,6 +38,7 @@ EXTRAS = {
     "timesformer": "video",
     "monai_network": "volumes",
     "stu_net": "volumes",
+    "vista3d": "volumes",
 }
 
 
