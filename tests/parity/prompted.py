@@ -180,7 +180,7 @@ def clicks(extent: Sequence[int]) -> list[Call]:
 def first_clicks(volume: Any) -> np.ndarray[Any, Any]:
     """Return the places in mm of what is asked first of a volume that we have read."""
     points = np.array(clicks(volume.data.shape)[0]["points"])[:, :3]
-    return points @ volume.affine[:3, :3].T + volume.affine[:3, 3]
+    return np.asarray(points @ volume.affine[:3, :3].T + volume.affine[:3, 3])
 
 
 def middle(mask: Tensor) -> Tensor:
@@ -206,7 +206,7 @@ def in_volume(case: Case, record: Model, file: Path, what: str) -> Tensor:
     assert record.output is not None
     described = record.output.prompts
     assert described is not None
-    seen: dict[bytes, Any] = case.remembered  # type: ignore[assignment]
+    seen: dict[bytes, Any] = case.remembered
 
     class Once:
         """Our network, which looks at each box once."""
