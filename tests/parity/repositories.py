@@ -64,8 +64,8 @@ def flair() -> Author:
 
     def outputs(network: Any, x: Tensor) -> dict[str, Tensor]:
         image = network.vision_model(x)
-        labels = [f"A fundus photograph of {label}" for label in LABELS]  # one by one: padding would change the mean
-        texts = torch.cat([encode_text(network, tokenize([label])) for label in labels])
+        package().definitions = {name: list(sentences) for name, sentences in LABELS.items()}
+        texts = network.compute_text_embeddings(list(LABELS), domain_knowledge=True)[1]
         return {"embedding": image, "probabilities": network.compute_logits(image, texts).softmax(dim=-1)}
 
     def store(state: dict[str, Tensor], path: Path) -> None:
@@ -85,7 +85,7 @@ def flair() -> Author:
             )
         },
         texts=TEXTS,
-        labels=tuple(LABELS),
+        labels={name: [*sentences, name] for name, sentences in LABELS.items()},  # as their method adds the name itself
     )
 
 
