@@ -33,12 +33,21 @@ class Remembering:
         return found
 
     def _once(self, compute: Any, batch: Mapping[str, Tensor]) -> Tensor:
-        key = hashlib.sha256()
-        for name, tensor in sorted(batch.items()):
+        """Compute the rows of a batch that were not computed before."""
+        rows = len(next(iter(batch.values())))
+        keys = [self._key(compute.__name__, {name: tensor[i] for name, tensor in batch.items()}) for i in range(rows)]
+        missing = [i for i, key in enumerate(keys) if key not in self._remembered]
+        if missing:
+            found = compute({name: tensor[missing] for name, tensor in batch.items()})
+            self._remembered |= {keys[i]: row for i, row in zip(missing, found, strict=True)}
+        return torch.stack([self._remembered[key] for key in keys])
+
+    @staticmethod
+    def _key(kind: str, row: Mapping[str, Tensor]) -> bytes:
+        key = hashlib.sha256(kind.encode())
+        for name, tensor in sorted(row.items()):
             key.update(name.encode() + tensor.contiguous().numpy().tobytes())
-        if key.digest() not in self._remembered:
-            self._remembered[key.digest()] = compute(batch)
-        return self._remembered[key.digest()]
+        return key.digest()
 
 
 def probabilities(case: Case, record: Model, file: Path) -> Tensor:
