@@ -23,7 +23,7 @@ def written(text: str, measured: dict[str, Any]) -> str:
     if match is None:
         raise ValueError("the record has no block `parity` of its own lines")
     block = match.group(0)
-    versions = ", ".join(f"{name}: {version}" for name, version in sorted(measured["versions"].items()))
+    versions = ", ".join(f"{name}: {_text(version)}" for name, version in sorted(measured["versions"].items()))
     values = {
         "largest_difference": f"{max(measured['inputs'], measured['outputs']):.2g}",
         "versions": f"{{{versions}}}",
@@ -35,6 +35,11 @@ def written(text: str, measured: dict[str, Any]) -> str:
         if not count:
             block = re.sub(r"(?m)^  tolerance:", f"{line}  tolerance:", block)
     return text[: match.start()] + block + text[match.end() :]
+
+
+def _text(version: str) -> str:
+    """Return a version in quotes where YAML would read a number."""
+    return f"'{version}'" if re.fullmatch(r"\d+(\.\d*)?", version) else version
 
 
 def main() -> None:

@@ -23,10 +23,10 @@ from medfm.errors import (
     UnsafeFileError,
     UsageError,
 )
-from medfm.runtime import capabilities
 from medfm.runtime import families as family_modules
 from medfm.runtime.loading import EXTRAS, load
 from medfm.runtime.runner import Runner
+from tests.abilities import contradictions
 
 CATALOG = medfm.Catalog.load()
 LOADABLE = [model.id for model in CATALOG.models.values() if model.loadable]
@@ -47,7 +47,8 @@ def runner(request: pytest.FixtureRequest, runners: dict[str, Runner]) -> Runner
     return runners[id]
 
 
-every_model = pytest.mark.parametrize("runner", LOADABLE, indirect=True)
+PACKAGED = [id for id in LOADABLE if (weights := CATALOG.models[id].weights) and weights.origin.kind == "package"]
+every_packaged_model = pytest.mark.parametrize("runner", PACKAGED, indirect=True)
 
 
 def test_every_family_has_one_description_and_one_module() -> None:
@@ -55,33 +56,20 @@ def test_every_family_has_one_description_and_one_module() -> None:
     assert modules == set(families()) == set(EXTRAS)
 
 
-def test_every_loadable_record_is_pinned_and_compared_with_its_authors_code() -> None:
-    assert len(LOADABLE) >= 4
+def test_every_loadable_record_is_compared_with_its_authors_code() -> None:
+    assert len(LOADABLE) >= 70
     for id in LOADABLE:
         record = CATALOG.models[id]
         assert record.weights is not None
-        assert all(file.sha256 and file.bytes for file in record.weights.origin.files.values()), id
         assert record.parity.status in ("verified", "recorded"), id
         assert record.parity.test is not None
         assert (Path(__file__).parents[1] / record.parity.test).exists()
 
 
 @pytest.mark.network
-@every_model
+@every_packaged_model
 def test_what_a_network_can_do_agrees_with_the_records_tasks(runner: Runner) -> None:
-    tasks = {above for task in runner.record.tasks for above in CATALOG.taxonomy.above("task", task)}
-    for method, served in capabilities.TASKS.items():
-        assert (method in runner.can) == bool(tasks & set(served)), (method, runner.record.tasks)
-    assert runner.record.output is not None
-    described = {
-        "embed": "embedding",
-        "classify": "scores",
-        "segment": "segmentation",
-        "detect": "events",
-        "generate": "text",
-    }
-    for method, field in described.items():
-        assert (method in runner.can) == (getattr(runner.record.output, field) is not None)
+    assert contradictions(runner, CATALOG.taxonomy) == []
 
 
 @pytest.mark.network
@@ -160,7 +148,7 @@ def test_a_model_that_cannot_be_loaded_says_why() -> None:
     with pytest.raises(CapabilityError, match="its weights are closed"):
         load("med-palm")
     with pytest.raises(CapabilityError, match=r"medfm has no family for it; its weights are at https://"):
-        load("uni2-h")
+        load("meditron-7b")
     with pytest.raises(UnknownIdError, match="did you mean deepbet"):
         load("deepbat")
     with pytest.raises(UnknownIdError):

@@ -13,7 +13,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any, get_args
@@ -62,7 +62,9 @@ class Author:
             names of the authors' own labels in the order of their "scores".
         options: what a caller must supply for the files, such as um_per_px.
         adjust: changes filled values in place, where outputs would lie so far out that their activation hides every difference.
+        instead: writes what is compared instead of pictures, such as videos.
         pictures: writes further pictures, put in front of the others: for networks that take square ones alone.
+        around: from what we read to the places (n, 3), in mm, that prompts point at.
     """
 
     network: Callable[[], nn.Module]
@@ -78,7 +80,9 @@ class Author:
     labels: Sequence[str] | Mapping[str, Sequence[str]] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     adjust: Callable[[nn.Module], None] | None = None
+    instead: Callable[[Path], list[Path]] | None = None
     pictures: Callable[[Path], list[Path]] | None = None
+    around: Callable[[Any], Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -170,6 +174,13 @@ def local(record: Model) -> Model:
     return record.model_copy(update={"weights": weights})
 
 
+def sources(author: Author, files: list[Path], folder: Path) -> list[Path]:
+    """Return the files that an author's code is run on."""
+    if author.instead:
+        return author.instead(folder)
+    return [*(author.pictures(folder) if author.pictures else ()), *files]
+
+
 def compare(record: Model, author: Author, files: list[Path], folder: Path) -> Case:
     """Run the authors' code, then load the same weights into ours."""
     assert record.weights is not None
@@ -181,7 +192,7 @@ def compare(record: Model, author: Author, files: list[Path], folder: Path) -> C
         author.adjust(theirs)
     weights = folder / Path(record.weights.origin.files["weights"].path).name
     (author.store or store)(state, weights)
-    files = [*(author.pictures(folder) if author.pictures else ()), *files]
+    files = sources(author, files, folder)
     inputs = {file: author.prepare(file) for file in files}
     with torch.inference_mode():
         outputs = {file: dict(author.outputs(theirs, inputs[file])) for file in files[:FORWARDS]}
@@ -204,6 +215,8 @@ def prepared(case: Case, record: Model, file: Path) -> dict[str, Tensor]:
     """Return what a contract makes of a file."""
     context = case.runner.context(case.author.options)
     items = engine.read(record.input, file, context.options)
+    if case.author.around:
+        context = replace(context, around=case.author.around(items[0]))
     return engine.prepare(record.input, items, context).batch
 
 
@@ -286,7 +299,8 @@ def agrees(case: Case, record: Model, *, inputs: bool = True, outputs: bool = Tr
         for file, theirs in case.outputs.items():
             for name, tensor in theirs.items():
                 ours = OUTPUTS[name](case, record, file)
-                worst_output = max(worst_output, parity.largest_difference(ours, tensor))
+                differ = DIFFERENCES.get(name, parity.largest_difference)
+                worst_output = max(worst_output, differ(ours, tensor))
         for tensor in case.text_outputs.values():
             worst_output = max(worst_output, parity.largest_difference(text_vectors(case, record), tensor))
     return worst_input, worst_output
@@ -306,24 +320,31 @@ def scores(case: Case, record: Model, file: Path) -> Tensor:
     return scoring.scores(case, record, file)
 
 
+PROMPTED = ("surface", "surface points", "areas", "overlaps", "inside", "shares", "middles", "expected")
+
+
 def outlined(what: str) -> Callable[[Case, Model, Path], Tensor]:
     """Return a function that gives one kind of output for prompts."""
 
     def found(case: Case, record: Model, file: Path) -> Tensor:
         from tests.parity import prompted
 
-        return prompted.outlined(case, record, file, what)
+        compute = prompted.in_volume if what in ("inside", "shares", "middles", "expected") else prompted.outlined
+        return compute(case, record, file, what)
 
     return found
 
 
 OUTPUTS: dict[str, Callable[[Case, Model, Path], Tensor]] = {
     "embedding": vectors,
-    **{what: outlined(what) for what in ("surface", "surface points", "areas", "overlaps")},
+    **{what: outlined(what) for what in PROMPTED},
     "probabilities": probabilities,
     "scores": scores,
 }
 """Name of an output -> how we compute it, given a record whose output may be changed."""
+
+DIFFERENCES: dict[str, Callable[[Tensor, Tensor], float]] = {}
+"""Name of an output -> how far ours is from the authors', where that is not the largest absolute difference."""
 
 
 # ---------------------------------------------------------------- planted errors
@@ -345,8 +366,9 @@ class Mutant:
 
 
 # Values that change no number of an accepted file: what a thing is called, the distance that a user is offered, and which
-# resolutions are accepted, how far off (tested with the reading of pictures).
-UNSEEN = {"step", "modality", "distance", "templates", "um_per_px", "um_tolerance"}
+# resolutions are accepted, how far off (tested with the reading of pictures); what becomes of a fourth axis, of NaN and of an
+# image without contrast (refused in strict mode; tested with the reading of volumes and the single steps).
+UNSEEN = {"step", "modality", "distance", "templates", "um_per_px", "um_tolerance", "frames", "non_finite", "constant"}
 
 
 def mutants(record: Model) -> Iterator[Mutant]:

@@ -86,7 +86,9 @@ def sam_med2d() -> Author:
         torch.save({"model": state}, path)
 
     libraries = ("albumentations", "opencv-python-headless", "torch")
-    return Author(network, prepare, outputs, libraries=libraries, store=store)
+    # at these sizes, the nearest pixel is another one for OpenCV than for torch
+    sides = picture("nearest.png", 396, 372)
+    return Author(network, prepare, outputs, libraries=libraries, store=store, pictures=sides)
 
 
 # ---------------------------------------------------------------- LiteMedSAM
@@ -135,6 +137,8 @@ def lite_medsam() -> Author:
         return Read(torch.tensor(padded).float().permute(2, 0, 1)[None], array.shape[:2])
 
     def outputs(network: Any, x: Read) -> dict[str, Tensor]:
+        network.train()
+        network.eval()  # after the weights, as in the script: the encoder gathers its biases when it is switched
         seen = network.image_encoder(x["image"])
         height, width = x.size
         inside = tuple(int(side * (256 / max(x.size)) + 0.5) for side in x.size)

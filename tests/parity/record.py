@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.parity import pictures, recordings
+from tests.parity import harness, pictures, recordings
 
 
 def main() -> None:
@@ -32,7 +32,7 @@ def main() -> None:
 
     author = AUTHORS[arguments.model]
     with tempfile.TemporaryDirectory() as folder:
-        files = [*(author.pictures(Path(folder)) if author.pictures else ()), *pictures.write(Path(folder))]
+        files = harness.sources(author, pictures.write(Path(folder)), Path(folder))
         source = {
             "model": arguments.model,
             "repository": REPOSITORIES[arguments.model],

@@ -76,7 +76,7 @@ def record(id: str, author: Author, files: list[Path], source: Mapping[str, Any]
 def restore(model: Model, author: Author, files: list[Path], folder: Path) -> Case:
     """Fill weights as they were for the recording, load them into our model, and return it beside what was recorded."""
     assert model.weights is not None
-    files = [*(author.pictures(folder) if author.pictures else ()), *files]
+    files = harness.sources(author, files, folder)
     with np.load(FOLDER / f"{model.id}.npz", allow_pickle=False) as stored:
         arrays = {name: stored[name] for name in stored.files}
     kinds = json.loads(str(arrays["keys"]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -12,6 +13,7 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+import packaging.version
 import timm
 import torch
 import torchvision
@@ -19,7 +21,7 @@ import transformers
 from PIL import Image
 from torch import Tensor, nn
 
-from tests.parity import harness, prompt_repositories, vocabularies
+from tests.parity import harness, prompt_repositories, video_repositories, vocabularies
 from tests.parity.authors.clip_towers import LABELS, SKIN, TEXTS, zero_shot
 from tests.parity.authors.two_towers import bert_tokenizer, both
 from tests.parity.harness import Author
@@ -62,8 +64,8 @@ def flair() -> Author:
 
     def outputs(network: Any, x: Tensor) -> dict[str, Tensor]:
         image = network.vision_model(x)
-        labels = [f"A fundus photograph of {label}" for label in LABELS]  # one by one: padding would change the mean
-        texts = torch.cat([encode_text(network, tokenize([label])) for label in labels])
+        package().definitions = {name: list(sentences) for name, sentences in LABELS.items()}
+        texts = network.compute_text_embeddings(list(LABELS), domain_knowledge=True)[1]
         return {"embedding": image, "probabilities": network.compute_logits(image, texts).softmax(dim=-1)}
 
     def store(state: dict[str, Tensor], path: Path) -> None:
@@ -83,7 +85,7 @@ def flair() -> Author:
             )
         },
         texts=TEXTS,
-        labels=tuple(LABELS),
+        labels={name: [*sentences, name] for name, sentences in LABELS.items()},  # as their method adds the name itself
     )
 
 
@@ -104,6 +106,8 @@ def dermlip_panderm() -> Author:
     def network() -> nn.Module:
         vision = {"image_size": 224, "layers": 1, "width": 64, "patch_size": 16}  # replaced below
         text = {"hf_model_name": str(folder()), "hf_model_pretrained": False, "hf_pooler_type": "mean_pooler"}
+        if "pkg_resources" not in sys.modules:  # of an older setuptools; asked for `packaging` alone
+            sys.modules["pkg_resources"] = SimpleNamespace(packaging=packaging)  # type: ignore[assignment]
         made = module("open_clip.model").CustomTextCLIP(512, vision, {**text, "context_length": 256})
         made.visual = module("open_clip.utils").call_PanDerm_base_visual(None)
         return made  # type: ignore[no-any-return]
@@ -114,7 +118,11 @@ def dermlip_panderm() -> Author:
         return tensor[None]
 
     def tokenize(texts: Sequence[str]) -> Tensor:
-        found: Tensor = module("open_clip.tokenizer").HFTokenizer(str(folder()), context_length=256)(list(texts))
+        tokenizer = module("open_clip.tokenizer").HFTokenizer(str(folder()), context_length=256)
+        tokenizer.tokenizer.batch_encode_plus = (
+            tokenizer.tokenizer.__call__
+        )  # as transformers called it before version 5
+        found: Tensor = tokenizer(list(texts))
         return found
 
     def encode_text(network: Any, tokens: Tensor) -> Tensor:
@@ -280,5 +288,5 @@ REPOSITORIES = {
 }
 """Model -> the repository whose code was run."""
 
-AUTHORS |= prompt_repositories.AUTHORS
-REPOSITORIES |= prompt_repositories.REPOSITORIES
+AUTHORS |= prompt_repositories.AUTHORS | video_repositories.AUTHORS
+REPOSITORIES |= prompt_repositories.REPOSITORIES | video_repositories.REPOSITORIES

@@ -19,10 +19,13 @@ def scores(case: Case, record: Model, file: Path) -> Tensor:
     assert described is not None
     logits = _logits(case, file)
     widths = {group: len(labels) for group, labels in described.groups.items()}
-    assert widths == {group: tensor.shape[1] for group, tensor in logits.items()}, "the labels are not the outputs"
+    assert widths == {group: logits[group].shape[1] for group in widths}, "the labels are not the outputs"
     found = probabilities(logits, described)
+    several = len(described.groups) > 1
     named = {
-        label: found[group][:, i] for group, labels in described.labels().items() for i, label in enumerate(labels)
+        f"{group}: {label}" if several else label: found[group][:, i]
+        for group, labels in described.labels().items()
+        for i, label in enumerate(labels)
     }
     assert named.keys() == set(case.author.labels)
     return torch.stack([named[label] for label in case.author.labels], dim=1)

@@ -10,6 +10,7 @@ import pytest
 import medfm
 from medfm.catalog.records import Model
 from medfm.runtime import parity
+from tests.abilities import contradictions
 from tests.parity import harness, pictures
 from tests.parity.authors import authors
 from tests.parity.harness import Case
@@ -53,6 +54,10 @@ def test_our_output_is_the_authors(case: Case) -> None:
     assert inputs <= harness.INPUT_TOLERANCE
     assert outputs <= record.parity.tolerance
     assert parity.fingerprint(network) == record.parity.keys, "the record's fingerprint of keys is not this network's"
+
+
+def test_what_the_network_can_do_agrees_with_the_record(case: Case) -> None:
+    assert contradictions(case.runner, CATALOG.taxonomy) == []
 
 
 def test_every_planted_error_is_seen(case: Case) -> None:

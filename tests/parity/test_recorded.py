@@ -10,6 +10,7 @@ import pytest
 
 import medfm
 from medfm.runtime import parity
+from tests.abilities import contradictions
 from tests.parity import harness, pictures, recordings
 from tests.parity.harness import Case
 from tests.parity.repositories import AUTHORS, REPOSITORIES
@@ -59,6 +60,10 @@ def test_our_output_is_what_the_authors_code_gave(case: Case) -> None:
     assert inputs <= harness.INPUT_TOLERANCE
     assert outputs <= record.parity.tolerance
     assert parity.fingerprint(network) == record.parity.keys, "the record's fingerprint of keys is not this network's"
+
+
+def test_what_the_network_can_do_agrees_with_the_record(case: Case) -> None:
+    assert contradictions(case.runner, CATALOG.taxonomy) == []
 
 
 def test_every_planted_error_is_seen(case: Case) -> None:

@@ -23,7 +23,7 @@ from tests.parity.pipelines import LUNIT, standard
 
 
 def radiographs(folder: Path) -> list[Path]:
-    """Write radiographs as DICOM of 12 bits: one with inverted gray values, sides of all parities, smaller and larger than 512."""
+    """Write radiographs as DICOM of 12 bits: one with inverted gray values, odd and even sides, below and above 512."""
     paths = []
     sizes = {"a.dcm": (341, 262), "b.dcm": (230, 417), "c.dcm": (641, 702)}
     for name, (height, width) in sizes.items():

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import medim
+import nibabel
 import numpy as np
 import torch
+import torchio
 from segment_anything import build_sam_vit_b
-from segment_anything.modeling import Sam
+from segment_anything.modeling import ImageEncoderViT, Sam
 from segment_anything.utils.transforms import ResizeLongestSide
 from skimage import transform
 from torch import Tensor, nn
 from torch.nn import functional
+from torchvision import transforms
 from transformers import SamConfig, SamModel
 
 from tests.parity.harness import Author
-from tests.parity.prompted import Read, calls, compared, picture, pixels
+from tests.parity.pipelines import transformed
+from tests.parity.prompted import Read, calls, clicks, compared, first_clicks, middle, picture, pixels, volumes
 
 # ---------------------------------------------------------------- MedSAM
 
@@ -121,6 +127,108 @@ def transformers_sam() -> nn.Module:
     return network
 
 
+# ---------------------------------------------------------------- SAM-Med3D
+
+
+def whole(places: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return the nearest voxels: the authors take clicks from masks on the network's grid and have none between voxels."""
+    return np.ceil(places - 0.5 - 1e-6)
+
+
+class Crop:
+    """One box around clicks, prepared for the network, and the way back."""
+
+    def __init__(self, file: Path, points: list[list[int]]) -> None:
+        """utils/infer_utils.py, data_preprocess; the label that CropOrPad looks for has the clicks instead of a true mask."""
+        picture = torchio.ScalarImage(file)
+        self.shape, self.affine = picture.spatial_shape, picture.affine
+        resampled = torchio.Resample(target=(1.5, 1.5, 1.5))(torchio.Subject(image=picture))
+        canonical = torchio.ToCanonical()(resampled)
+        world = np.c_[np.array(points)[:, :3], np.ones(len(points))] @ nibabel.load(file).affine.T
+        label = torch.zeros(canonical.image.data.shape)
+        voxels = whole(world @ np.linalg.inv(canonical.image.affine).T)[:, :3].astype(int)
+        label[0, voxels[:, 0], voxels[:, 1], voxels[:, 2]] = 1
+        canonical.add_image(torchio.LabelMap(tensor=label, affine=canonical.image.affine), "label")
+        roi = torchio.CropOrPad(mask_name="label", target_shape=(128, 128, 128))(canonical)
+        self.roi_affine = roi.image.affine
+        normalize = torchio.ZNormalization(masking_method=lambda x: x > 0)
+        self.image = normalize(roi.image.data.clone())[None]
+        places = whole(world @ np.linalg.inv(self.roi_affine).T)[:, :3]
+        self.points, self.labels = torch.tensor(places).float(), torch.tensor([p[3] for p in points])
+
+    def returned(self, mask: Tensor) -> Tensor:
+        """utils/infer_utils.py, data_postprocess."""
+        label = torchio.LabelMap(tensor=mask[None].float(), affine=self.roi_affine)
+        target = torchio.ScalarImage(tensor=torch.zeros(1, *self.shape), affine=self.affine)
+        found: Tensor = torchio.Resample(target=target, image_interpolation="nearest")(label).data[0]
+        return found
+
+
+class Crops(dict[str, Tensor]):
+    """The prepared box of the first call, and those of all calls."""
+
+    def __init__(self, file: Path) -> None:
+        self.crops = [Crop(file, call["points"]) for call in clicks(nibabel.load(file).shape)]
+        super().__init__(image=self.crops[0].image)
+
+
+def sam_med3d_outputs(network: Any, x: Crops) -> dict[str, Tensor]:
+    """utils/infer_utils.py, sam_model_infer: click by click, each with the logits before it, zeros at first."""
+    inside, shares, middles, expected = [], [], [], []
+    for crop in x.crops:
+        seen = network.image_encoder(crop.image)
+        before = torch.zeros(1, 1, 32, 32, 32)
+        for count in range(1, len(crop.points) + 1):
+            sparse, dense = network.prompt_encoder(
+                points=[crop.points[None, :count], crop.labels[None, :count]], boxes=None, masks=before
+            )
+            before, overlap = network.mask_decoder(
+                image_embeddings=seen,
+                image_pe=network.prompt_encoder.get_dense_pe(),
+                sparse_prompt_embeddings=sparse,
+                dense_prompt_embeddings=dense,
+            )
+        whole = functional.interpolate(before, size=(128, 128, 128), mode="trilinear", align_corners=False)[0, 0]
+        mask = crop.returned(torch.sigmoid(whole) > 0.5)
+        inside.append(whole[::3, ::5, ::2])
+        shares.append(mask.mean()[None])
+        middles.append(middle(mask))
+        expected.append(overlap[0])
+    names = ("inside", "shares", "middles", "expected")
+    return {name: torch.cat(found) for name, found in zip(names, (inside, shares, middles, expected), strict=True)}
+
+
+def sam_med3d() -> nn.Module:
+    """Return SAM-Med3D of MedIM."""
+    network: nn.Module = medim.create_model("SAM-Med3D", pretrained=False)
+    return network
+
+
+def sam_med3d_store(state: dict[str, Tensor], path: Path) -> None:
+    """The key that MedIM reads."""
+    torch.save({"model_state_dict": state}, path)
+
+
+# ---------------------------------------------------------------- LVM-Med
+
+
+class LvmMed(ImageEncoderViT):
+    """model/unet_vit_classification.py: SAM's encoder without absolute positions, its neck left aside."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            depth=12, embed_dim=768, img_size=1024, mlp_ratio=4, norm_layer=partial(nn.LayerNorm, eps=1e-6), num_heads=12,
+            patch_size=16, qkv_bias=True, use_rel_pos=True, use_abs_pos=False, global_attn_indexes=[2, 5, 8, 11],
+            window_size=14, out_chans=256,
+        )  # fmt: skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patch_embed(x)
+        for block in self.blocks:
+            x = block(x)
+        return nn.AdaptiveAvgPool2d((1, 1))(x.permute(0, 3, 1, 2)).flatten(1)
+
+
 LIBRARIES = ("segment-anything", "torch")
 
 AUTHORS: dict[str, Author] = {
@@ -133,5 +241,26 @@ AUTHORS: dict[str, Author] = {
         sam_outputs,
         libraries=("transformers", *LIBRARIES),
         pictures=picture("half.png", 2048, 401),
+    ),
+    # https://github.com/uni-medical/SAM-Med3D readme.md (MedIM's network) and utils/infer_utils.py
+    "sam-med3d-turbo": Author(
+        sam_med3d,
+        Crops,
+        sam_med3d_outputs,
+        libraries=("medim", "torchio", "simpleitk", "torch"),
+        store=sam_med3d_store,
+        instead=volumes,
+        around=first_clicks,
+    ),
+    # https://github.com/duyhominhnguyen/LVM-Med classification_VIT/train_SAMVIT_classification.py, dataset brain
+    "lvm-med-vit-b": Author(
+        LvmMed,
+        transformed(
+            transforms.Resize((224, 224)),
+            transforms.ToTensor(),
+            transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+        ),
+        lambda network, x: {"embedding": network(x)},
+        libraries=("segment-anything", "torchvision", "torch"),
     ),
 }

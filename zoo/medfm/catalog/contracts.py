@@ -50,7 +50,9 @@ from medfm.catalog.text_steps import (
 from medfm.catalog.video_steps import PadFrames, ReadVideo
 from medfm.catalog.volume_steps import (
     Axes,
+    CropAround,
     CropForeground,
+    CropNonzero,
     FitVolume,
     Interpolation,
     Locate,
@@ -85,7 +87,9 @@ Step = Annotated[
     | Orient
     | Permute
     | Spacing
+    | CropAround
     | CropForeground
+    | CropNonzero
     | FitVolume
     | PadVolume
     | Resize
@@ -128,9 +132,11 @@ def _values(step: Step) -> dict[str, Any]:
 __all__ = [
     "Axes",
     "Branch",
+    "CropAround",
     "CropForeground",
     "CropImage",
     "CropMiddle",
+    "CropNonzero",
     "EmbeddingOutput",
     "EventsOutput",
     "FitVolume",

@@ -52,6 +52,8 @@ class ResizeImage(Part):
     def _says_what_the_size_is(self) -> ResizeImage:
         if isinstance(self.size, int) == (self.fit == "exact"):
             raise ValueError("one side needs fit: shorter or longer; (height, width) is exact")
+        if self.interpolation == "nearest" and self.engine == "skimage":
+            raise ValueError("nearest neighbors are the same in skimage and pillow: write engine pillow")
         if self.fit == "exact" and self.rounding != "truncate":
             raise ValueError("an exact size is not rounded")
         if self.engine != "skimage" and (self.edge != "constant" or self.whole):

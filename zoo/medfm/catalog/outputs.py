@@ -32,12 +32,17 @@ class EmbeddingOutput(Part):
         return self
 
 
+Activation = Literal["softmax", "sigmoid", "negated-sigmoid"]
+
+
 class ScoresOutput(Part):
     """Scores for named labels, in groups of which one label each is true."""
 
     groups: dict[str, tuple[str, ...]]
     """Group -> labels in the order of the network's outputs; "" stands for an output that was never trained and is left out."""
-    activation: Literal["softmax", "sigmoid"]
+    activation: Activation | dict[str, Activation]
+    """softmax: one label of the group is true; sigmoid: each by itself; negated-sigmoid: the output speaks for the opposite. One
+    word for all groups, or one for each."""
     operating_points: dict[str, tuple[Annotated[float, Field(gt=0, lt=1)], ...]] = {}
     """Group -> for each label the probability that shall become 0.5: what lies below and above is stretched linearly
     (torchxrayvision's op_norm)."""
@@ -45,6 +50,16 @@ class ScoresOutput(Part):
     def labels(self) -> dict[str, tuple[str, ...]]:
         """Return group -> labels that were trained."""
         return {group: tuple(filter(None, labels)) for group, labels in self.groups.items()}
+
+    def activation_of(self, group: str) -> Activation:
+        """Return what makes probabilities of a group's outputs."""
+        return self.activation[group] if isinstance(self.activation, dict) else self.activation
+
+    @model_validator(mode="after")
+    def _has_an_activation_for_each_group(self) -> ScoresOutput:
+        if isinstance(self.activation, dict) and self.activation.keys() != self.groups.keys():
+            raise ValueError("activation: needs one word for all groups, or one for each of them")
+        return self
 
     @model_validator(mode="after")
     def _has_a_point_for_each_label(self) -> ScoresOutput:
@@ -69,11 +84,14 @@ class SlidingWindow(Part):
     """Width of the bell, as a share of the window."""
     mirror: bool = False
     """Whether every window is also computed mirrored along all combinations of axes, and averaged."""
+    padding: Literal["constant", "replicate"] = "constant"
+    """What a volume smaller than the window is padded with: `value`, or its outermost voxels."""
     value: float = 0.0
-    """What a volume smaller than the window is padded with."""
 
     @model_validator(mode="after")
     def _has_a_width_where_there_is_a_bell(self) -> SlidingWindow:
+        if self.padding == "replicate" and self.value:
+            raise ValueError("value has no meaning where padding is replicate")
         if self.blend == "constant" and self.sigma_scale != 0.125:
             raise ValueError("sigma_scale has no meaning where blend is constant")
         return self
@@ -83,8 +101,8 @@ class SegmentationOutput(Part):
     """A label for each voxel, on the input's own grid."""
 
     labels: dict[int, str]
-    """Value in the mask -> what it marks. For `argmax` the value is the network's channel; for `each` and `largest` the channel
-    is one less (value 1 is channel 0)."""
+    """Value in the mask -> what it marks. For `argmax` the value is the network's channel; for `each` and `largest` the labels
+    stand in the order of the channels."""
     decision: Literal["threshold", "argmax", "each", "largest"] = "threshold"
     """threshold: one channel decides; argmax: the highest channel, 0 being background; each: every label by its threshold, so
     that labels may overlap (the mask then shows the one that is furthest above it); largest: of the labels above their threshold,
@@ -178,8 +196,8 @@ class PromptsOutput(Part):
     """Which of the network's answers is taken."""
     coordinates: Literal["each-axis", "longest-side"] = "each-axis"
     """How a place in the file becomes one of the network's: each axis by its own scale, or all by that of the longest side."""
-    whole: bool = False
-    """Whether places are cut to whole pixels of the network."""
+    rounding: Literal["none", "truncate", "nearest"] = "none"
+    """How places become whole pixels or voxels of the network's input."""
     through_input: bool = False
     """Whether the logits are first brought to the size of the network's input."""
     values: Literal["logits", "probabilities"] = "logits"

@@ -279,8 +279,22 @@ class Disagreement(Part):
 
     library: str
     """Name of the library, such as TRIDENT."""
-    about: Literal["pooling", "resize", "crop", "normalization", "resolution", "orientation", "spacing", "intensity", "size", "weights",
-                   "precision", "tokens", "labels", "other"]  # fmt: skip
+    about: Literal[
+        "pooling",
+        "resize",
+        "crop",
+        "normalization",
+        "resolution",
+        "orientation",
+        "spacing",
+        "intensity",
+        "size",
+        "weights",
+        "precision",
+        "tokens",
+        "labels",
+        "other",
+    ]
     theirs: str
     """What the library does."""
     authors: str

@@ -167,6 +167,7 @@ def _evidence(record: Record, file: str) -> Iterator[Problem]:
         notes.append(("source", record.source))
     for where, note in notes:
         used.add(source := source_of(note))
+        used |= {source_of(part) for part in note.split("; ")} & record.sources.keys()  # a note may name several
         if source not in record.sources:
             yield Problem(
                 file, where, f"no source {source!r} in sources{did_you_mean(near_misses(source, record.sources))}"

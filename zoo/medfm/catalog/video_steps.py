@@ -1,4 +1,4 @@
-"""Steps of contracts that read videos: tensors (channels, frames, height, width) from the first step on, three channels of 8 bits.
+"""Steps of contracts that read videos: tensors (channels, frames, height, width) from the first step on, 3 channels of 8 bits.
 
 Steps on pictures that take tensors do the same to every frame.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from medfm.catalog.parts import Part
 
@@ -28,6 +28,12 @@ class ReadVideo(Part):
     """stride: every stride-th frame; ends: evenly from the first to the last frame that is covered."""
     short: Literal["repeat", "leave"]
     """Where the video ends too early: the last frame is repeated, or fewer are given (see `PadFrames`)."""
+
+    @model_validator(mode="after")
+    def _spreads_over_more_than_it_takes(self) -> ReadVideo:
+        if self.spread == "ends" and self.stride == 1 and self.rate is None:
+            raise ValueError("spread has no meaning where every frame is taken")
+        return self
 
 
 class PadFrames(Part):

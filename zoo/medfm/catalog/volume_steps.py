@@ -56,18 +56,24 @@ class Spacing(Part):
     step: Literal["spacing"] = "spacing"
     spacing: tuple[Millimeters, Millimeters, Millimeters]
     """Millimeters along each axis, in the order that the axes have at this point."""
-    rule: Literal["monai", "nnunet"]
+    rule: Literal["monai", "nnunet", "torchio"]
     """monai: linear, on the grid that MONAI's Spacing chooses; nnunet: cubic between the same borders, but slices that are over
-    three times as thick as the voxels are wide are taken as they are."""
+    three times as thick as the voxels are wide are taken as they are; torchio: linear, around the same middle and not beyond the
+    borders, by SimpleITK, which cuts the values of a file of whole numbers to whole numbers."""
 
 
 class CropForeground(Part):
-    """Cut a volume to the box that holds all its foreground."""
+    """Cut a volume to the box that holds all its values above 0."""
 
     step: Literal["crop-foreground"] = "crop-foreground"
-    foreground: Literal["positive", "nonzero"] = "positive"
     margin: Annotated[int, Field(ge=0)] = 0
     """Voxels that are added on each side, as far as the volume goes."""
+
+
+class CropNonzero(Part):
+    """Cut a volume to the box that holds all its values but 0."""
+
+    step: Literal["crop-nonzero"] = "crop-nonzero"
 
 
 class FitVolume(Part):
@@ -77,6 +83,15 @@ class FitVolume(Part):
     size: tuple[Side, Side, Side]
     value: float = 0.0
     """What is padded with, half on each side, the odd voxel at the end."""
+
+
+class CropAround(Part):
+    """Cut out a box around the prompts; where it reaches beyond the volume, that is padded."""
+
+    step: Literal["crop-around-prompts"] = "crop-around-prompts"
+    size: tuple[Side, Side, Side]
+    value: float = 0.0
+    """What is padded with."""
 
 
 class PadVolume(Part):
@@ -118,14 +133,20 @@ class Standardize(Part):
 
     step: Literal["standardize"] = "standardize"
     axis: Literal["all", "last"] = "all"
-    over: Literal["all", "nonzero"] = "all"
-    """nonzero: only what is not 0 is measured and changed."""
+    over: Literal["all", "nonzero", "positive"] = "all"
+    """nonzero: only what is not 0 is measured and changed; positive: what is above 0 is measured, and all is changed."""
     correction: Literal[0, 1] = 0
     """Bessel's correction: 1 divides by n - 1."""
     scale: float = 1.0
     shift: float = 0.0
     constant: Literal["refuse", "zero"] = "refuse"
     """What becomes of an input without variance."""
+
+    @model_validator(mode="after")
+    def _measures_the_whole_or_lines(self) -> Standardize:
+        if self.over != "all" and self.axis != "all":
+            raise ValueError(f"{self.over} values are measured over the whole input: axis is all")
+        return self
 
 
 class Locate(Part):

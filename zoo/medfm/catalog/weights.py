@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal, get_args
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from medfm.catalog.parts import Part
 
@@ -282,6 +282,10 @@ class SamVit(Part):
     """Side of a window in patches of 16 pixels."""
     adapters: bool = False
     """Whether every block has an adapter beside its perceptron (SAM-Med2D)."""
+    positions: bool = True
+    """Whether absolute positions are added to the patches."""
+    neck: bool = True
+    """Whether convolutions bring the transformer's output to the width of the prompts."""
 
 
 class SamTinyVit(Part):
@@ -309,6 +313,12 @@ class Sam(Part):
     encoder: Annotated[SamVit | SamTinyVit, Field(discriminator="kind")]
     decoder: bool = True
     """False where the file holds the image encoder alone."""
+
+    @model_validator(mode="after")
+    def _decodes_what_it_encodes(self) -> Sam:
+        if self.decoder and isinstance(self.encoder, SamVit) and not self.encoder.neck:
+            raise ValueError("a decoder needs the encoder's neck")
+        return self
 
 
 class Head(Part):
@@ -454,6 +464,49 @@ class TimeSformer(Part):
     heads: int
 
 
+class MonaiNetwork(Part):
+    """A network for volumes that MONAI builds: it gives a vector, labels voxels, or both."""
+
+    family: Literal["monai_network"] = "monai_network"
+    origin: Origin
+    keys: Keys = Keys()
+    network: Literal["SwinUNETR", "SwinTransformer", "SegResNet", "SegResEncoder", "resnet50"]
+    """MONAI's name of the class or function."""
+    arguments: dict[str, Argument] = {}
+    """What the authors pass to it."""
+    without: tuple[str, ...] = ()
+    """Parts, by name, that the checkpoint does not have and a vector does not need."""
+    vectors: tuple[str, ...] = ()
+    """Parts whose outputs, averaged over the grid and side by side, are the vector; `output`: what the network itself gives, the
+    last of a list. () where it gives none."""
+    segments: bool = False
+    """Whether its output labels voxels."""
+
+
+class StuNet(Part):
+    """A residual 3D U-Net whose size is depth and width, as nnU-Net trains it (STU-Net)."""
+
+    family: Literal["stu_net"] = "stu_net"
+    origin: Origin
+    keys: Keys = Keys()
+    depth: int
+    """Blocks at each of the six resolutions."""
+    width: int
+    """Channels at the finest resolution; the next have 2, 4, 8, 16 and 16 times as many."""
+    classes: int
+    """Background included."""
+
+
+class Vista3d(Part):
+    """MONAI's VISTA3D, asked for a fixed list of classes."""
+
+    family: Literal["vista3d"] = "vista3d"
+    origin: Origin
+    keys: Keys = Keys()
+    classes: tuple[int, ...]
+    """Numbers of the classes in VISTA3D's own list, in the order of the channels."""
+
+
 class Unsupported(Part):
     """Open weights that medfm does not build yet; the record says where they lie."""
 
@@ -481,6 +534,9 @@ Weights = Annotated[
     | FrameTransformer
     | TimeSformer
     | Sam
+    | MonaiNetwork
+    | StuNet
+    | Vista3d
     | Unsupported,
     Field(discriminator="family"),
 ]

@@ -11,7 +11,9 @@ from medfm.cli.arguments import Parser
 def add_options(parser: Parser) -> None:
     """Add an option for each field of `medfm.runtime.state.Options`."""
     group = parser.add_argument_group("what the file does not say")
-    group.add_argument("--sampling-rate", type=float, metavar="HZ", help="sampling rate of a recording, frames per second of a video")
+    group.add_argument(
+        "--sampling-rate", type=float, metavar="HZ", help="sampling rate of a recording, frames per second of a video"
+    )
     group.add_argument(
         "--assume-affine", action="store_true", help="take a NIfTI without orientation to be stored in RAS order"
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from medfm.cli import printing
 from medfm.cli.arguments import Parser
 from medfm.cli.options import add_options, options
+from medfm.cli.prompts import add_prompts, prompts
 from medfm.errors import CapabilityError, MedfmError, OutputExistsError, UsageError
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ def run(arguments: list[str]) -> int:
             "deepbet a.nii.gz b.nii.gz -o masks/",
             "deepbet study/ -o masks/    # all volumes and DICOM series below the folder; can be stopped and resumed",
             "uni2-h tiles/ -o tiles.parquet --batch-size 32",
+            "medsam ct.png --box 10,10,80,90 --box 120,40,160,95 -o masks.png    # or .npy, or .json with run lengths",
         ],
     )
     parser.add_argument("model", help="id of a model")
@@ -87,6 +89,7 @@ def run(arguments: list[str]) -> int:
     parser.add_argument(
         "--workers", type=int, default=2, metavar="N", help="threads that read ahead (folders; default: 2)"
     )
+    add_prompts(parser)
     add_options(parser)
     parser.add_argument("--backend", default="torch", help="torch, or openvino for image encoders on a CPU")
     given = parser.parse_args(arguments)
@@ -94,11 +97,14 @@ def run(arguments: list[str]) -> int:
 
     runner = load(given.model, device=given.device, dtype=given.dtype, backend=given.backend, offline=given.offline,
                   accept_unpinned=given.accept_unpinned, weights=_weights(given.weights))  # fmt: skip
-    method = given.do or runner.can[0]
+    pointed = prompts(given)
+    method = given.do or ("segment" if pointed else runner.can[0])
+    if pointed and (method != "segment" or len(given.inputs) > 1):
+        raise UsageError("--box and --point outline objects on one input: give one, and no other --do than segment")
     one_series = len(given.inputs) == 1 and given.output.name.lower().endswith((".nii", ".nii.gz", ".png"))
     if any(Path(source).is_dir() for source in given.inputs) and not one_series:
         return _folders(given, runner, method)
-    targets = _targets(given, method)
+    targets = _targets(given, method, _suffix(runner, method))
     for target in targets.values():
         if target.exists() and not given.overwrite:
             raise OutputExistsError(str(target))
@@ -107,7 +113,7 @@ def run(arguments: list[str]) -> int:
     failed = []
     for source, target in targets.items():
         try:
-            result = getattr(runner, method)(source, **options(given))
+            result = getattr(runner, method)(source, **pointed, **options(given))
             print(result.save(target, overwrite=given.overwrite))
         except MedfmError as error:
             if len(targets) == 1:
@@ -166,7 +172,13 @@ def _told(report: Report, count: int) -> int:
 _SUFFIXES = {"segment": ".nii.gz", "detect": ".csv", "embed": ".csv", "classify": ".csv", "generate": ".csv"}
 
 
-def _targets(given: Namespace, method: str) -> dict[str, Path]:
+def _suffix(runner: Runner, method: str) -> str:
+    """Return the suffix of results in a folder: masks of pictures are pictures."""
+    pictures = bool(runner.record.input) and runner.record.input[0].step == "image"
+    return ".png" if method == "segment" and pictures else _SUFFIXES[method]
+
+
+def _targets(given: Namespace, method: str, suffix: str) -> dict[str, Path]:
     """Return where the result of each input goes."""
     if not given.output.is_dir():
         if len(given.inputs) > 1:
@@ -175,7 +187,7 @@ def _targets(given: Namespace, method: str) -> dict[str, Path]:
     targets = {}
     for source in given.inputs:
         stem = Path(source).name.split(".")[0]
-        targets[source] = given.output / f"{stem}.{method}{_SUFFIXES[method]}"
+        targets[source] = given.output / f"{stem}.{method}{suffix}"
     if len(set(targets.values())) < len(targets):
         raise UsageError(
             "two inputs have the same name, so one result would replace the other; run them into two folders"

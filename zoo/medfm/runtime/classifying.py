@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -51,6 +51,13 @@ def stream(
         yield probabilities(runner.network.score(prepared.batch), described)
 
 
+_ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "softmax": lambda x: x.softmax(-1),
+    "sigmoid": torch.sigmoid,
+    "negated-sigmoid": lambda x: 1 - x.sigmoid(),
+}
+
+
 def probabilities(logits: Mapping[str, Tensor], described: ScoresOutput) -> dict[str, Tensor]:
     """Return the probabilities of the labels that were trained, by group: (n, labels).
 
@@ -60,7 +67,7 @@ def probabilities(logits: Mapping[str, Tensor], described: ScoresOutput) -> dict
     """
     found = {}
     for group, labels in described.groups.items():
-        x = logits[group].softmax(-1) if described.activation == "softmax" else logits[group].sigmoid()
+        x = _ACTIVATIONS[described.activation_of(group)](logits[group])
         x = x[:, [i for i, label in enumerate(labels) if label]]
         if group in described.operating_points:
             point = torch.tensor(described.operating_points[group], dtype=x.dtype)

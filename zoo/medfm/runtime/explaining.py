@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from torch import Tensor
 
 from medfm.catalog import contracts
 from medfm.runtime import contract as engine
 from medfm.runtime.grids import Turned
-from medfm.runtime.inputs import Receptor
+from medfm.runtime.inputs import Receptor, Volume
 
 if TYPE_CHECKING:
     from medfm.runtime.runner import Runner
@@ -38,6 +40,10 @@ def explain(runner: Runner, source: object, **options: Any) -> list[dict[str, st
 
     context = runner.context(options)  # the same context that a run would get
     items = engine.read(runner.record.input, source, context.options)
+    if isinstance(items[0], Volume):  # where a box is cut around prompts, it is shown around the volume's middle
+        affine = items[0].affine
+        middle = (np.array(items[0].data.shape) - 1) / 2
+        context = replace(context, around=(affine[:3, :3] @ middle + affine[:3, 3])[None])
     engine.prepare(runner.record.input, items[:1], context, watch)
     return lines
 
@@ -88,7 +94,7 @@ def _effect(step: contracts.Step, state: engine.State, before: dict[str, str], n
         turn = next(c.turn for c in reversed(frame.changes) if isinstance(c, Turned))
         changed = any(int(axis) != i or flip != 1 for i, (axis, flip) in enumerate(turn))
         return f"turned to {step.axes}" if changed else f"is {step.axes} already"
-    if isinstance(step, contracts.Locate | contracts.CropForeground) and frame and frame.box:
+    if isinstance(step, contracts.Locate | contracts.CropForeground | contracts.CropNonzero) and frame and frame.box:
         return "cropped to " + ", ".join(f"{s.start}:{s.stop}" for s in frame.box)
     if isinstance(step, contracts.Window) and frame and frame.range:
         return f"{frame.range[0]:.4g} to {frame.range[1]:.4g} becomes 0 to 1, clipped"

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from medfm.errors import MissingExtraError
+
 Shape = tuple[int, ...]
 Interpolation = Literal["nearest", "nearest-exact", "linear", "nnunet"]
 
@@ -246,7 +248,7 @@ def way_back(shape: Shape, changes: Sequence[Change], interpolation: Interpolati
 
 
 def to_spacing(
-    x: Tensor, affine: NDArray[np.float64], spacing: Sequence[float], rule: str
+    x: Tensor, affine: NDArray[np.float64], spacing: Sequence[float], rule: str, *, whole: bool = False
 ) -> tuple[Tensor, Resampled | None]:
     """Resample a volume to voxels of another size.
 
@@ -254,7 +256,8 @@ def to_spacing(
         x: (x, y, z) float32.
         affine: (4, 4), its indices to millimeters.
         spacing: millimeters along each axis, wanted.
-        rule: "monai" or "nnunet", see `medfm.catalog.contracts.Spacing`.
+        rule: "monai", "nnunet" or "torchio", see `medfm.catalog.contracts.Spacing`.
+        whole: whether the file holds whole numbers.
 
     Returns:
         The volume and what was done, or None where nothing was.
@@ -263,6 +266,8 @@ def to_spacing(
         ValueError: the axes are not at right angles.
     """
     old = [float(s) for s in np.sqrt((affine[:3, :3] ** 2).sum(axis=0))]
+    if rule == "torchio":
+        return _torchio(x, affine, old, spacing, whole)
     return _monai(x, affine, old, spacing) if rule == "monai" else _nnunet(x, old, spacing)
 
 
@@ -290,6 +295,40 @@ def _monai(
         if (n, ratio[axis], offset[axis]) != (m, 1, 0):
             x = apply(x, axis, linear(np.arange(m) * ratio[axis] + offset[axis], n))
     return x, Resampled(before, after, tuple(map(float, ratio)), tuple(map(float, offset)))
+
+
+def _torchio(
+    x: Tensor, affine: NDArray[np.float64], old: Sequence[float], new: Sequence[float], whole: bool
+) -> tuple[Tensor, Resampled]:
+    """Resample by SimpleITK itself: where values are cut to whole numbers, its last digit decides."""
+    try:
+        import SimpleITK
+    except ImportError:
+        raise MissingExtraError("SimpleITK", "volumes", why="resampling as this model's authors do") from None
+    sitk: Any = SimpleITK  # it has no types
+    before = tuple(x.shape)
+    to_lps = np.diag([-1.0, -1.0, 1.0])
+    direction = to_lps @ (affine[:3, :3] / np.array(old))
+    if not np.allclose(direction.T @ direction, np.eye(3), atol=1e-4):
+        raise ValueError("the axes are not at right angles")
+    image = sitk.GetImageFromArray(np.ascontiguousarray(x.numpy().T.astype(np.int32 if whole else np.float32)))
+    image.SetOrigin((to_lps @ affine[:3, 3]).tolist())
+    image.SetSpacing(list(old))
+    image.SetDirection(direction.flatten().tolist())
+    after = np.maximum(np.floor(np.array(before) * np.array(old) / np.array(new)), 1)
+    last = np.array(image.TransformIndexToPhysicalPoint([n - 1 for n in before]))
+    middle = (last + np.array(image.GetOrigin())) / 2
+    resampler = sitk.ResampleImageFilter()
+    resampler.SetInterpolator(sitk.sitkLinear)
+    resampler.SetOutputDirection(image.GetDirection())
+    resampler.SetOutputSpacing([float(n) for n in new])
+    resampler.SetOutputOrigin((middle - direction @ ((after - 1) / 2 * np.array(new))).tolist())
+    resampler.SetSize([int(n) for n in after])
+    values = sitk.GetArrayFromImage(resampler.Execute(image)).T.astype(np.float32)
+    ratio = [n / o for n, o in zip(new, old, strict=True)]
+    offset = [(n - 1) / 2 - (m - 1) / 2 * r for n, m, r in zip(before, after, ratio, strict=True)]
+    shape = tuple(int(n) for n in after)
+    return torch.from_numpy(np.ascontiguousarray(values)), Resampled(before, shape, tuple(ratio), tuple(offset))
 
 
 def _nnunet(x: Tensor, old: Sequence[float], new: Sequence[float]) -> tuple[Tensor, Resampled | None]:

@@ -36,6 +36,9 @@ EXTRAS = {
     "torchvision_video": "video",
     "frame_transformer": "video",
     "timesformer": "video",
+    "monai_network": "volumes",
+    "stu_net": "volumes",
+    "vista3d": "volumes",
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from medfm.errors import UsageError
 from medfm.runtime.inputs import PathLike
-from medfm.runtime.outputs import Result
+from medfm.runtime.outputs import Result, Segmentation
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,19 @@ class Masks(Result):
         ]
         text = json.dumps({"image": self.name, "objects": objects}, indent=1, ensure_ascii=False)
         path.write_text(text + "\n", encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class PromptedSegmentation(Segmentation):
+    """The mask of prompted objects in a volume: object 1 has the value 1, and so on; later objects lie on top.
+
+    Attributes:
+        scores: (objects,) float32, the overlap (intersection over union) that the network expects of each mask.
+        prompts: what pointed at each object, in voxels of the file.
+    """
+
+    scores: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
+    prompts: tuple[Mapping[str, Any], ...] = ()
 
 
 def run_lengths(mask: NDArray[np.uint8]) -> list[int]:

@@ -95,7 +95,8 @@ def decide(block: Tensor, described: contracts.SegmentationOutput) -> tuple[NDAr
         table = np.array([c if c in described.labels else 0 for c in range(block.shape[0])], dtype=np.uint16)
         return table[_highest(block)[0].numpy()], None
     thresholds = described.threshold if isinstance(described.threshold, tuple) else (described.threshold,) * len(values)
-    margins = block[[value - 1 for value in values]] - torch.tensor(thresholds).reshape(-1, *(1,) * (block.ndim - 1))
+    assert len(values) == block.shape[0], "the contract has a label for every channel"
+    margins = block - torch.tensor(thresholds).reshape(-1, *(1,) * (block.ndim - 1))
     highest, margin = _highest(margins)
     found = np.array(values, dtype=np.uint16)[highest.numpy()] * (margin > 0).numpy()
     return found, (margins > 0).numpy() if described.decision == "each" else None
@@ -137,6 +138,12 @@ def _cleaned(mask: NDArray[Any], described: contracts.SegmentationOutput) -> NDA
 
 
 # ---------------------------------------------------------------- onto the file's grid
+
+
+def returned(values: NDArray[Any], frame: Frame) -> NDArray[Any]:
+    """Return labels on the prepared grid (x, y, z) as they lie on the file's grid; outside is 0."""
+    back = way_back(tuple(frame.volume.data.shape), frame.changes, "nearest")
+    return np.ascontiguousarray(_picked(values, back).transpose(back.order))
 
 
 def _picked(values: NDArray[Any], back: WayBack) -> NDArray[Any]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medfm import __version__
-from medfm.catalog.contracts import ReadImage, ReadVideo, Step
+from medfm.catalog.contracts import ReadImage, ReadVideo, ReadVolume, Step
 from medfm.catalog.records import Model
 from medfm.catalog.weights import HubOrigin, PackageOrigin
 from medfm.errors import CapabilityError, UsageError
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from medfm.runtime.masks import Masks
     from medfm.runtime.outputs import Embedding, Events, Provenance, Scores, Segmentation, Similarity, Text
+    from medfm.runtime.prompted_volumes import VolumeSession
     from medfm.runtime.prompting import Session
 
 _LIBRARIES = (
@@ -210,7 +211,7 @@ class Runner:
 
         return segment(self, source, **options)
 
-    def open(self, source: object, **options: Any) -> Session:
+    def open(self, source: object, **options: Any) -> Session | VolumeSession:
         """Look at one image, so that many prompts can be answered at once: `open("ct.png").segment(boxes=...)`.
 
         Args:
@@ -221,10 +222,14 @@ class Runner:
             CapabilityError: the model takes no prompts.
             InputError: the input cannot be used.
         """
-        from medfm.runtime.prompting import Session
-
         if not isinstance(self.network, PromptSegmenter):
             raise CapabilityError(self.record.id, "be prompted", self.can)
+        if isinstance(self.record.input[0], ReadVolume):
+            from medfm.runtime.prompted_volumes import VolumeSession
+
+            return VolumeSession(self, source, **options)
+        from medfm.runtime.prompting import Session
+
         return Session(self, source, **options)
 
     def detect(self, source: object, **options: Any) -> Events:

@@ -73,8 +73,9 @@ class ImageEncoder(nn.Module):
         width, depth, heads: of the transformer.
         window: side of a window, in patches.
         everywhere: blocks whose attention sees the whole grid, by number.
-        out: channels of the embedding.
+        out: channels of the embedding; None for the transformer's own output.
         adapters: whether each block has an adapter beside its perceptron.
+        positions: whether absolute positions are added to the patches.
     """
 
     def __init__(
@@ -89,21 +90,24 @@ class ImageEncoder(nn.Module):
         heads: int,
         window: int,
         everywhere: Sequence[int],
-        out: int,
+        out: int | None,
         adapters: bool,
+        positions: bool = True,
     ) -> None:
         super().__init__()
         grid = (side // patch,) * dimensions
         self.patch_embed = nn.ModuleDict({"proj": CONV[dimensions](channels, width, patch, stride=patch)})
-        self.pos_embed = nn.Parameter(torch.zeros(1, *grid, width))
+        self.pos_embed = nn.Parameter(torch.zeros(1, *grid, width)) if positions else None
         self.blocks = nn.ModuleList(
             _Block(width, heads, grid, 0 if i in everywhere else window, adapters) for i in range(depth)
         )
-        self.neck = neck(dimensions, width, out)
+        self.neck = nn.Identity() if out is None else neck(dimensions, width, out)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (n, out, *patches) for (n, channels, *side)."""
-        x = self.patch_embed["proj"](x).movedim(1, -1) + self.pos_embed
+        """Return (n, out, *patches) for (n, channels, *side); without absolute positions, the input may be smaller."""
+        x = self.patch_embed["proj"](x).movedim(1, -1)
+        if self.pos_embed is not None:
+            x = x + self.pos_embed
         for block in self.blocks:
             x = block(x)
         y: Tensor = self.neck(x.movedim(-1, 1))
@@ -164,13 +168,31 @@ class _RelativeAttention(nn.Module):
         bias: Tensor | None = None
         for i, (name, size) in enumerate(zip(self.axes, grid, strict=True)):
             steps = torch.arange(size, device=q.device)
-            positions = getattr(self, name)[steps[:, None] - steps[None] + size - 1]  # (query, key, channels)
+            distances = _resized(getattr(self, name), 2 * size - 1)
+            positions = distances[steps[:, None] - steps[None] + size - 1]  # (query, key, channels)
             along = torch.einsum("...qc,qkc->...qk", queries.movedim(1 + i, -2), positions).movedim(-2, 1 + i)
-            shape = [*along.shape[:-1], *(size if j == i else 1 for j in range(len(grid)))]
-            bias = along.reshape(shape) if bias is None else bias + along.reshape(shape)
+            part = along.reshape(self._shape(i, grid))
+            bias = part if bias is None else bias + part
         assert bias is not None
         count = math.prod(grid)
         return bias.reshape(len(q), 1, count, count)
+
+    def _shape(self, axis: int, grid: Sequence[int]) -> list[int]:
+        """Return how (queries, keys along an axis) is laid over (queries, keys)."""
+        if len(grid) == 2:
+            return [-1, *grid, *(size if i == axis else 1 for i, size in enumerate(grid))]
+        # In three dimensions the authors' code sets the axes of its terms elsewhere: all distances lie along the last axis of the
+        # keys, and those of the second and third term take the third axis of the queries for the keys' first and second. The
+        # published weights were trained so.
+        d, h, w = grid
+        return [-1, d, h, *[(w, 1, 1), (1, w, 1), (1, 1, w)][axis], w]
+
+
+def _resized(distances: Tensor, count: int) -> Tensor:
+    """Return positions of another number of distances, between those that were learned."""
+    if len(distances) == count:
+        return distances
+    return functional.interpolate(distances.T[None], count, mode="linear")[0].T
 
 
 class _Adapter(nn.Module):

@@ -44,7 +44,8 @@ def slide(
     missing = [max(w - n, 0) for w, n in zip(size, grid, strict=True)]
     if any(missing):
         margins = [m for n in reversed(missing) for m in (n // 2, n - n // 2)]
-        x = functional.pad(x, margins, value=window.value)
+        constant = {"value": window.value} if window.padding == "constant" else {}
+        x = functional.pad(x, margins, mode=window.padding, **constant)
     first, *others = (slice(m // 2, m // 2 + n) for m, n in zip(missing, grid, strict=True))
     starts = [_starts(n, w, window) for n, w in zip(x.shape[2:], size, strict=True)]
     weight = weights(window)
@@ -116,8 +117,7 @@ class _Joined:
         """Give the finished slices in front of `stop`, and move on to it."""
         count = min(stop - self._start, self._size[0])
         if count > 0:
-            # in the memory of the sums themselves: what is given holds until the next window is added
-            yield self._start, self._sum[:, :count].div_(self._weights[:count])
+            yield self._start, self._sum[:, :count] / self._weights[:count]
             self._sum[:, : self._size[0] - count] = self._sum[:, count:].clone()
             self._sum[:, self._size[0] - count :] = 0
             self._weights = torch.cat([self._weights[count:], torch.zeros_like(self._weights[:count])])

@@ -104,11 +104,19 @@ class Frame:
 
 @dataclass(frozen=True)
 class Context:
-    """What steps may need besides their own values."""
+    """What steps may need besides their own values.
+
+    Attributes:
+        options: what the caller supplies.
+        localizer: the network that finds regions.
+        files: those that come with the weights, by role.
+        around: (n, 3) places in millimeters that prompts point at.
+    """
 
     options: Options = Options()
     localizer: Localizer | None = None
     files: Mapping[str, Path] = field(default_factory=dict)
+    around: NDArray[np.float64] | None = None
 
 
 Function = Callable[[Any, State, Context], None]

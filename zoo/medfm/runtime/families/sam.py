@@ -54,8 +54,9 @@ def create(weights: Description) -> Network:
             heads=shape.heads,
             window=shape.window,
             everywhere=shape.everywhere,
-            out=weights.width,
+            out=weights.width if shape.neck else None,
             adapters=shape.adapters,
+            positions=shape.positions,
         )
     else:
         grid = weights.side // 4

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
 from medfm.catalog import contracts
 from medfm.errors import InputError
 from medfm.runtime.grids import Moved, Resampled, Turned, to_spacing
+from medfm.runtime.inputs import Volume
 from medfm.runtime.state import Context, Function, State, frame_of
 
 
@@ -39,7 +41,8 @@ def _space(step: contracts.Spacing, state: State, context: Context) -> None:  # 
         size = " x ".join(f"{n * o:.3g}" for n, o in zip(frame.shape, frame.spacing, strict=True))
         raise InputError(f"the volume measures {size} mm, less than one voxel of this model", path=frame.volume.name)
     try:
-        state.value, change = to_spacing(state.value, frame.affine, step.spacing, step.rule)
+        whole = step.rule == "torchio" and holds_whole_numbers(frame.volume)
+        state.value, change = to_spacing(state.value, frame.affine, step.spacing, step.rule, whole=whole)
     except ValueError as error:
         raise InputError(
             f"{error} (gantry tilt?); resample the volume to a straight grid first", path=frame.volume.name
@@ -49,18 +52,53 @@ def _space(step: contracts.Spacing, state: State, context: Context) -> None:  # 
 
 
 def _crop_foreground(step: contracts.CropForeground, state: State, context: Context) -> None:  # noqa: ARG001
+    _crop_to(state.value > 0, state, step.margin)
+
+
+def _crop_nonzero(step: contracts.CropNonzero, state: State, context: Context) -> None:  # noqa: ARG001
+    _crop_to(state.value != 0, state)
+
+
+def _crop_to(found: Tensor, state: State, margin: int = 0) -> None:
     frame = frame_of(state)
-    found = state.value > 0 if step.foreground == "positive" else state.value != 0
     start, size = [], []
     for axis in range(3):
         others = [other for other in range(3) if other != axis]
         lines = torch.where(found.any(dim=others[1]).any(dim=others[0]))[0]
         if len(lines) == 0:
             raise InputError("there is nothing but background in the volume", path=frame.volume.name)
-        low = max(int(lines[0]) - step.margin, 0)
+        low = max(int(lines[0]) - margin, 0)
         start.append(low)
-        size.append(min(int(lines[-1]) + 1 + step.margin, frame.shape[axis]) - low)
+        size.append(min(int(lines[-1]) + 1 + margin, frame.shape[axis]) - low)
     cut(state, start, size)
+
+
+def _crop_around(step: contracts.CropAround, state: State, context: Context) -> None:
+    frame = frame_of(state)
+    assert context.around is not None, "prompts come with the call"
+    places = np.linalg.solve(frame.affine, np.c_[context.around, np.ones(len(context.around))].T)[:3]
+    voxels = nearest(places).astype(np.int64)
+    start = []
+    for low, high, size in zip(voxels.min(axis=1), voxels.max(axis=1) + 1, step.size, strict=True):
+        middle = (low + high) / 2
+        if (size % 2 == 0) != (middle % 1 == 0):
+            middle -= 0.5  # where the middle cannot be met, half a voxel lower (TorchIO's CropOrPad)
+        start.append(int(middle - size / 2))
+    cut(state, start, step.size, step.value)
+
+
+def nearest(places: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the nearest whole places; the lower one where two are equally near, whatever the last digit says."""
+    return np.asarray(np.ceil(places - 0.5 - 1e-6))
+
+
+def holds_whole_numbers(volume: Volume) -> bool:
+    """Return whether a file stores whole numbers and does not scale them; arrays and series are judged by their values."""
+    header = volume.header
+    if header is not None and "scl_slope" in header:
+        slope, intercept = header.get_slope_inter()
+        return header.get_data_dtype().kind in "iu" and slope in (None, 1) and intercept in (None, 0)
+    return bool((volume.data == np.rint(volume.data)).all())
 
 
 def _fit(step: contracts.FitVolume, state: State, context: Context) -> None:  # noqa: ARG001
@@ -122,6 +160,8 @@ STEPS: dict[type, Function] = {
     contracts.Permute: _permute,
     contracts.Spacing: _space,
     contracts.CropForeground: _crop_foreground,
+    contracts.CropNonzero: _crop_nonzero,
+    contracts.CropAround: _crop_around,
     contracts.FitVolume: _fit,
     contracts.PadVolume: _pad,
     contracts.Resize: resize,

@@ -80,7 +80,10 @@ def _standardize(step: contracts.Standardize, state: State, context: Context) ->
         state.value = _standardized_where(x != 0, step, x)
         return
     if step.axis == "all":
-        mean, deviation = x.mean(), x.std(correction=step.correction)
+        values = x[x > 0] if step.over == "positive" else x
+        if not len(values):
+            raise InputError("nothing in the input is above 0")
+        mean, deviation = values.mean(), values.std(correction=step.correction)
     else:
         mean, deviation = x.mean(-1, keepdim=True), x.std(-1, keepdim=True, correction=step.correction)
     if step.constant == "refuse" and not bool((deviation > 0).all()):

@@ -1,0 +1,36 @@
+"""What a record says that a model can do against what its network can do."""
+
+from __future__ import annotations
+
+from medfm.catalog.vocabulary import Taxonomy
+from medfm.runtime import capabilities
+from medfm.runtime.runner import Runner
+
+# Method -> parts of the record's output, one of which describes what it gives.
+DESCRIBED = {
+    "embed": ("embedding",),
+    "embed_text": ("text_embedding",),
+    "classify": ("scores", "zero_shot"),
+    "retrieve": ("zero_shot",),
+    "segment": ("segmentation", "prompts"),
+    "detect": ("events",),
+    "generate": ("text",),
+}
+
+
+def contradictions(runner: Runner, taxonomy: Taxonomy) -> list[str]:
+    """Return every method on which the record's tasks or outputs and the network disagree."""
+    tasks = {above for task in runner.record.tasks for above in taxonomy.above("task", task)}
+    found = []
+    for method, served in capabilities.TASKS.items():
+        if (method in runner.can) != bool(tasks & set(served)):
+            found.append(
+                f"{method}: the network {'can' if method in runner.can else 'cannot'}, the tasks are {sorted(tasks)}"
+            )
+    for method, parts in DESCRIBED.items():
+        there = any(getattr(runner.record.output, part) is not None for part in parts)
+        if (method in runner.can) != there:
+            found.append(
+                f"{method}: the network {'can' if method in runner.can else 'cannot'}, output.{' or .'.join(parts)}"
+            )
+    return found
