@@ -37,6 +37,7 @@ class VolumePlacement:
 
     def places(self, xyz: NDArray[np.float64], described: PromptsOutput) -> NDArray[np.float64]:
         """Return where places in voxels of the file (..., 3) lie on the network's input."""
+        assert described.coordinates == "each-axis", "places in volumes follow from the affines"
         back = np.linalg.solve(self.frame.affine, self.frame.volume.affine)  # voxels of the file to those of the input
         return rounded(xyz @ back[:3, :3].T + back[:3, 3], described)
 
