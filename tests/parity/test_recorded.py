@@ -17,6 +17,7 @@ from tests.parity.repositories import AUTHORS, REPOSITORIES
 
 CATALOG = medfm.Catalog.load()
 TEST = "tests/parity/test_recorded.py"
+pytestmark = pytest.mark.parity
 LARGEST = 300_000
 
 
