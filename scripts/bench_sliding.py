@@ -2,14 +2,15 @@
 
     python scripts/bench_sliding.py [--runs 5] [--size 256 256 128]
 
-Both label a volume with a U-Net of 14 classes (windows of 96 voxels a side, overlap 0.5, Gaussian). The two take turns in one
-process, so that other work on the machine slows both alike; peak memory is measured in processes of their own.
+Both label a volume with a U-Net of nnU-Net's kind with 14 classes (windows of 96 voxels a side, overlap 0.5, Gaussian). They take
+turns in one process, so that other work on the machine slows all alike; peak memory is measured in processes of their own.
 """
 
 from __future__ import annotations
 
 import argparse
-import resource
+import functools
+import gc
 import statistics
 import subprocess
 import sys
@@ -20,8 +21,11 @@ import torch
 
 from medfm.catalog.contracts import SegmentationOutput, SlidingWindow
 from medfm.runtime import restoring, sliding
+from medfm.runtime.loading import computes_in_bfloat16
+from medfm.runtime.volume_networks import Segments
 
 CLASSES = 14
+FILTERS = (16, 32, 64, 128)
 WINDOW = SlidingWindow(size=(96, 96, 96), overlap=0.5, blend="gaussian")
 OUTPUT = SegmentationOutput(
     labels={i: f"label {i}" for i in range(1, CLASSES)},
@@ -33,11 +37,12 @@ OUTPUT = SegmentationOutput(
 
 
 def network() -> torch.nn.Module:
-    """Return the U-Net with fixed weights."""
-    from monai.networks.nets import UNet
+    """Return a U-Net as nnU-Net builds them, with fixed weights."""
+    from monai.networks.nets import DynUNet
 
     torch.manual_seed(0)
-    return UNet(3, 1, CLASSES, (16, 32, 64, 128), (2, 2, 2), num_res_units=1, norm="instance").eval()
+    steps = [2] * (len(FILTERS) - 1)
+    return DynUNet(3, 1, CLASSES, [3] * len(FILTERS), [1, *steps], steps, filters=FILTERS).eval()
 
 
 def volume(size: tuple[int, ...]) -> torch.Tensor:
@@ -59,38 +64,43 @@ def monai(net: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
         return sliding_window_inference(x, WINDOW.size, 1, net, overlap=WINDOW.overlap, mode="gaussian").argmax(1)[0]
 
 
-def ours(net: torch.nn.Module, x: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+def ours(segments: Segments, x: torch.Tensor) -> torch.Tensor:
     """Label the volume as `Runner.segment` does."""
     labels = torch.zeros(x.shape[2:], dtype=torch.uint8)
-
-    def predict(window: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = net(window.to(dtype, memory_format=torch.channels_last_3d)).float()
-        return found
-
-    with torch.inference_mode():
-        for start, block in sliding.slide(predict, x, WINDOW):
-            labels[start : start + block.shape[1]] = torch.from_numpy(
-                restoring.decide(block, OUTPUT)[0].astype("uint8")
-            )
+    for start, block in sliding.slide(lambda window: segments.segment({"image": window}), x, WINDOW):
+        labels[start : start + block.shape[1]] = torch.from_numpy(restoring.decide(block, OUTPUT)[0].astype("uint8"))
     return labels
 
 
-def last(net: torch.nn.Module) -> Any:
-    """Return the network with channels last, as families build it."""
-    return net.to(memory_format=torch.channels_last_3d)
+def segmenter(dtype: torch.dtype = torch.float32, backend: str = "torch") -> Segments:
+    """Return the network as `medfm.load` gives it."""
+    found = Segments(network().to(torch.float32 if backend == "openvino" else dtype))
+    if backend == "openvino":
+        from medfm.runtime.openvino import take_over
+
+        take_over(found, "the benchmark's network", str(dtype).removeprefix("torch."))
+    return found
 
 
 def peak(which: str, size: tuple[int, ...]) -> None:
     """Print how much memory labeling takes on top of network and volume, in MB."""
-    net, x = network(), volume(size)
-    small = x[..., :96, :96, :96]
+    x = volume(size)
     run: Any = monai if which == "monai" else ours
-    if which != "monai":
-        net = last(net)
-    run(net, small)  # what libraries keep for themselves counts for both
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    net: Any = network() if which == "monai" else segmenter()
+    run(net, x[..., :96, :96, :96])  # what libraries keep for themselves counts for neither
+    gc.collect()
+    with open("/proc/self/clear_refs", "w") as file:  # noqa: PTH123
+        file.write("5")  # the peak begins anew
+    before = memory("VmRSS")
     run(net, x)
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+    print(memory("VmHWM") - before)
+
+
+def memory(what: str) -> float:
+    """Return memory of this process in MB, as Linux tells it."""
+    with open("/proc/self/status") as file:  # noqa: PTH123
+        line = next(line for line in file if line.startswith(what))
+    return int(line.split()[1]) / 1024
 
 
 def main() -> None:
@@ -106,14 +116,16 @@ def main() -> None:
         return
     torch.set_num_threads(2)
     x = volume(size)
-    plain, net, half = network(), last(network()), last(network().to(torch.bfloat16))
-    has_bf16 = "avx512_bf16" in cpu_flags()
-    times: dict[str, list[float]] = {"monai": [], "ours": [], "ours, bf16": []}
+    plain = network()
+    nets = {"ours": segmenter(), "ours, OpenVINO": segmenter(backend="openvino")}
+    if computes_in_bfloat16():
+        nets["ours, bf16"] = segmenter(torch.bfloat16)
+        nets["ours, OpenVINO bf16"] = segmenter(torch.bfloat16, "openvino")
+    times: dict[str, list[float]] = {"monai": [], **{name: [] for name in nets}}
     labels: dict[str, torch.Tensor] = {}
+    jobs: dict[str, Any] = {"monai": lambda: monai(plain, x)}
+    jobs |= {name: functools.partial(ours, net, x) for name, net in nets.items()}
     for _ in range(arguments.runs):
-        jobs: dict[str, Any] = {"monai": lambda: monai(plain, x), "ours": lambda: ours(net, x)}
-        if has_bf16:
-            jobs["ours, bf16"] = lambda: ours(half, x, torch.bfloat16)
         for name, job in jobs.items():
             start = time.perf_counter()
             labels[name] = job()
@@ -122,28 +134,18 @@ def main() -> None:
     for name, seconds in times.items():
         if seconds:
             equal = float((labels[name] == labels["monai"]).float().mean())
-            print(
-                f"{name:12} {statistics.median(seconds):7.2f} s  {base / statistics.median(seconds):5.2f} x  labels equal {equal:.7f}"
-            )
-    memory = {}
+            median = statistics.median(seconds)
+            print(f"{name:20} {median:7.2f} s  {base / median:5.2f} x  labels equal {equal:.7f}", flush=True)
+    peaks = {}
     for which in ("monai", "ours"):
         done = subprocess.run(
             [sys.executable, __file__, "--peak", which, "--size", *map(str, size)],
             check=True, capture_output=True, text=True,
         )  # fmt: skip
-        memory[which] = float(done.stdout)
+        peaks[which] = float(done.stdout)
     print(
         f"extra memory {memory['monai']:.0f} MB, ours {memory['ours']:.0f} MB: {memory['ours'] / memory['monai']:.2f}"
     )
-
-
-def cpu_flags() -> str:
-    """Return what the processor can do, as far as Linux says."""
-    try:
-        with open("/proc/cpuinfo") as file:  # noqa: PTH123
-            return file.read()
-    except OSError:
-        return ""
 
 
 if __name__ == "__main__":

@@ -192,9 +192,11 @@ def vista(network: Any, x: Any) -> Mapping[str, Tensor]:
     if x.history[2].name != volumes.MASKED:
         return found
     inferer = SlidingWindowInfererAdapt(roi_size=(128,) * 3, sw_batch_size=1, padding_mode="replicate")
-    joined = inferer(x, volumes.StandIn(len(EVERYTHING)))
-    data = {"pred": joined[0].clone(), "label_prompt": prompts}
-    labels = VistaPostTransformd("pred")(data)["pred"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        joined = inferer(x, volumes.StandIn(len(EVERYTHING)))
+        data = {"pred": joined[0].clone(), "label_prompt": prompts}
+        labels = VistaPostTransformd("pred")(data)["pred"]
     return found | {"mask": returned(x, labels)[0]}
 
 
@@ -216,11 +218,7 @@ AUTHORS: dict[str, Author] = {
     ),
     # Large-Scale-Medical: Self-supervised/models/voco_head.py and utils/data_trans.py, README
     "voco-b": voco(48),
-    "voco-l": voco(96),
-    "voco-h": voco(192),
     "voco-omni-b": vocomni(48),
-    "voco-omni-l": vocomni(96),
-    "voco-omni-h": vocomni(192),
     # the card of project-lighter/ct_fm_feature_extractor
     "ct-fm": Author(
         ct_fm,
@@ -249,3 +247,11 @@ AUTHORS: dict[str, Author] = {
         instead=volumes.write,
     ),
 }
+
+UNMEASURED: dict[str, Author] = {
+    "voco-l": voco(96),
+    "voco-h": voco(192),
+    "voco-omni-l": vocomni(96),
+    "voco-omni-h": vocomni(192),
+}
+"""Larger sizes, whose comparison takes up to an hour and has not been run to its end; their records say so."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -26,10 +26,19 @@ def wrap(network: nn.Module, vectors: Sequence[str], *, segments: bool) -> Volum
 
 
 class VolumeNetwork:
-    """A network for volumes."""
+    """A network for volumes.
+
+    Attributes:
+        compute: from (n, channels, x, y, z) to what the network is for; another backend may take it over.
+    """
 
     def __init__(self, network: nn.Module, vectors: Sequence[str] = ()) -> None:
         self._network, self._vectors = network, tuple(vectors)
+        self.compute: Callable[[Tensor], Tensor] = self._compute
+
+    def _compute(self, x: Tensor) -> Tensor:
+        found: Tensor = self._network(x)
+        return found
 
     def modules(self) -> Mapping[str, nn.Module]:
         """Return the networks by name."""
@@ -46,8 +55,10 @@ class Encodes(VolumeNetwork):
     def encode(self, batch: Batch) -> Tensor:
         """Return (n, width) float32."""
         with torch.inference_mode():
-            found = outputs(self._network, self._input(batch), self._vectors)
-            return torch.cat([mean(x) for x in found], dim=1).float().cpu()
+            return self._encode(self._input(batch)).float().cpu()
+
+    def _encode(self, x: Tensor) -> Tensor:
+        return torch.cat([mean(found) for found in outputs(self._network, x, self._vectors)], dim=1)
 
 
 class Segments(VolumeNetwork):
@@ -56,7 +67,7 @@ class Segments(VolumeNetwork):
     def segment(self, batch: Batch) -> Tensor:
         """Return (n, channels, x, y, z) float32."""
         with torch.inference_mode():
-            found: Tensor = self._network(self._input(batch))
+            found = self.compute(self._input(batch))
         return found.float().cpu()
 
 

@@ -47,13 +47,14 @@ class Vista3d(VolumeNetwork):
 
     def segment(self, batch: Batch) -> Tensor:
         """Return logits (n, classes, x, y, z) float32."""
-        x, network = self._input(batch), self._network
+        with torch.inference_mode():
+            found = [self.compute(volume) for volume in torch.split(self._input(batch), 1)]
+        return torch.cat(found).float().cpu()
+
+    def _compute(self, x: Tensor) -> Tensor:
+        network = self._network
         assert isinstance(network.image_encoder, nn.Module)
         assert isinstance(network.class_head, nn.Module)
-        found = []
-        with torch.inference_mode():
-            for volume in torch.split(x, 1):
-                features: Any = network.image_encoder(volume, with_point=False, with_label=True)[1]
-                logits, _ = network.class_head(features, self._classes.to(x.device))
-                found.append(logits.transpose(0, 1))
-        return torch.cat(found).float().cpu()
+        features: Any = network.image_encoder(x, with_point=False, with_label=True)[1]
+        logits: Tensor = network.class_head(features, self._classes.to(x.device))[0]
+        return logits.transpose(0, 1)
