@@ -19,18 +19,21 @@ DESCRIBED = {
 
 
 def contradictions(runner: Runner, taxonomy: Taxonomy) -> list[str]:
-    """Return every method on which the record's tasks or outputs and the network disagree."""
+    """Return every method on which the record's tasks or outputs and the network disagree.
+
+    A record may name further tasks: those that a model serves once it was adapted, or with parts that are not released.
+    """
     tasks = {above for task in runner.record.tasks for above in taxonomy.above("task", task)}
-    found = []
-    for method, served in capabilities.TASKS.items():
-        if (method in runner.can) != bool(tasks & set(served)):
-            found.append(
-                f"{method}: the network {'can' if method in runner.can else 'cannot'}, the tasks are {sorted(tasks)}"
-            )
+    found = [
+        f"{method}: the network can, but the tasks are {sorted(tasks)}"
+        for method, served in capabilities.TASKS.items()
+        if method in runner.can and not tasks & set(served)
+    ]
     for method, parts in DESCRIBED.items():
         there = any(getattr(runner.record.output, part) is not None for part in parts)
         if (method in runner.can) != there:
+            can = "can" if method in runner.can else "cannot"
             found.append(
-                f"{method}: the network {'can' if method in runner.can else 'cannot'}, output.{' or .'.join(parts)}"
+                f"{method}: the network {can}, and output.{' or .'.join(parts)} is {'there' if there else 'missing'}"
             )
     return found
