@@ -106,7 +106,7 @@ def test_several_inputs_go_into_a_folder_and_a_bad_one_stops_none(run, eeg: Path
         (("run", "antiberty", "EVQ", "-o", "{tmp}/y.docx"), "is saved as"),
         (("run", "antiberty", "EVQ", "-o", "{tmp}/no/y.csv"), "no such file or directory; nothing was written"),
         (("run", "antiberty", "EVQ", "--device", "gpu", "-o", "{tmp}/y.csv"), "'gpu' is no device"),
-        (("contract", "uni2-h"), "cannot be run yet, so it has no contract"),
+        (("contract", "meditron-7b"), "cannot be run yet, so it has no contract"),
         (("contract", "deepbet", "--explain", "nowhere.nii.gz"), "there is no such file"),
         (("fetch", "pcam"), "its record names no files"),
         (("demo", "--only", "hearts"), "invalid choice: 'hearts'"),

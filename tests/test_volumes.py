@@ -234,7 +234,8 @@ def test_windows_cover_every_voxel_and_leave_nothing_out(length: int, size: int,
         assert 0 <= start <= length - size
         seen[start : start + size] += 1
     assert bool((seen > 0).all())
-    assert starts == sorted(set(starts))
+    # nnU-Net rounds the places of its windows, so that very dense ones may come twice
+    assert starts == (sorted(starts) if rule == "nnunet" else sorted(set(starts)))
 
 
 # ---------------------------------------------------------------- decisions
