@@ -153,4 +153,6 @@ class Rescale(Part):
         return self
 
 
-ImageStep = ReadImage | ResizeImage | CropImage | CropMiddle | Stretch | PadImage | ToTensor | Repeat | Normalize | Rescale
+ImageStep = (
+    ReadImage | ResizeImage | CropImage | CropMiddle | Stretch | PadImage | ToTensor | Repeat | Normalize | Rescale
+)
