@@ -34,8 +34,8 @@ class Index:
     """An open index; use it in a `with` statement.
 
     >>> with Index.open() as index:
-    ...     [hit["id"] for hit in index.search("skull stripping", kind="model")]
-    ['deepbet']
+    ...     index.search("skull stripping", kind="model")[0]["id"]
+    'deepbet'
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:

@@ -32,7 +32,7 @@ def select(catalog: Catalog, kind: str, **filters: object) -> list[Record]:
 
     >>> from medfm import Catalog
     >>> catalog = Catalog.load()
-    >>> [model.id for model in catalog.select("model", loadable=True, modality="mri")]
+    >>> [model.id for model in catalog.select("model", loadable=True, task="brain-extraction")]
     ['deepbet']
     """
     kind = kind_named(kind)
