@@ -18,10 +18,15 @@ _LEAD = (
 def disagreements_page(site: Site) -> str:
     """Return the page that lists every disagreement that the records know."""
     rows = [
-        (link(record.name, site.page(record.id)), *disagreement_cells(record, item))
+        (link(record.name, site.page(record.id)), *_from_here(site, record, disagreement_cells(record, item)))
         for record in site.all("model")
         if isinstance(record, Model)
         for item in record.disagreements
     ]
     header = ("Model", "About", "The authors", "Library", "does", "medfm", "Read in")
     return page(TITLE, f"# {TITLE}", _LEAD, table(header, rows) if rows else "None is recorded yet.")
+
+
+def _from_here(site: Site, record: Model, cells: tuple[str, ...]) -> tuple[str, ...]:
+    """Let links to sources lead to the model's page, where the sources are listed."""
+    return tuple(cell.replace("(#", f"({site.page(record.id)}#") for cell in cells)
