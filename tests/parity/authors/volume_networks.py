@@ -231,6 +231,9 @@ AUTHORS: dict[str, Author] = {
         libraries=("monai", "torch"),
         instead=volumes.write,
     ),
+}
+
+UNMEASURED: dict[str, Author] = {
     # NV-Segment-CTMR: NV-Segment-CT/configs/inference.json and scripts/inferer.py
     "vista3d": Author(
         lambda: nets.vista3d132(in_channels=1),
@@ -246,9 +249,6 @@ AUTHORS: dict[str, Author] = {
         libraries=("monai", "torch"),
         instead=volumes.write,
     ),
-}
-
-UNMEASURED: dict[str, Author] = {
     "voco-l": voco(96),
     "voco-h": voco(192),
     "voco-omni-l": vocomni(96),
