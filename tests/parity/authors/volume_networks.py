@@ -218,7 +218,6 @@ AUTHORS: dict[str, Author] = {
     ),
     # Large-Scale-Medical: Self-supervised/models/voco_head.py and utils/data_trans.py, README
     "voco-b": voco(48),
-    "voco-omni-b": vocomni(48),
     # the card of project-lighter/ct_fm_feature_extractor
     "ct-fm": Author(
         ct_fm,
@@ -234,6 +233,7 @@ AUTHORS: dict[str, Author] = {
 }
 
 UNMEASURED: dict[str, Author] = {
+    "voco-omni-b": vocomni(48),
     # NV-Segment-CTMR: NV-Segment-CT/configs/inference.json and scripts/inferer.py
     "vista3d": Author(
         lambda: nets.vista3d132(in_channels=1),
