@@ -143,8 +143,9 @@ def volumes(folder: Path) -> list[Path]:
 
     paths = []
     for name, shape, spacing, axes, angle, whole in (
-        # Where values are cut to whole numbers, the last digit of a position decides: these spacings have an end in base 2.
-        ("whole.nii.gz", (60, 71, 42), (1.25, 0.75, 3.0), "LSA", 0.0, True),
+        # Where values are cut to whole numbers, the last digit of a position decides: these spacings have an end in base 2, and
+        # no voxel of the file lies midway between two of the network, where rounding would decide.
+        ("whole.nii.gz", (60, 70, 42), (1.25, 0.75, 2.25), "LSA", 0.0, True),
         ("large.nii.gz", (112, 99, 70), (2.1, 2.3, 3.1), "RAS", 0.0, False),
         ("oblique.nii.gz", (58, 44, 73), (1.1, 2.9, 0.9), "PIR", 0.2, False),
     ):

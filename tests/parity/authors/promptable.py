@@ -122,8 +122,11 @@ def sam_outputs(network: Any, x: Read) -> dict[str, Tensor]:
 
 
 def transformers_sam() -> nn.Module:
-    """Return SAM ViT-B as transformers builds it."""
+    """Return SAM ViT-B as transformers builds it; in the decoder it divides by another epsilon than the authors (1e-5)."""
     network: nn.Module = SamModel(SamConfig())
+    for module in network.mask_decoder.transformer.modules():
+        if isinstance(module, nn.LayerNorm):
+            module.eps = 1e-5
     return network
 
 
